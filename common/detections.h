@@ -1,0 +1,120 @@
+/* Detections: one struct of arrays, one column per measured quantity, names and units of Source Extractor.
+ *
+ *     X(field, type, "NAME", "unit", "ucd", "TDISP", "meaning")        type: i32, i64, f32 or f64
+ *
+ * Pixel positions are FITS (1-based). THETA is degrees, counter-clockwise from +x. Fluxes are in the image's unit.
+ * Vector columns (FLUX_APER, FLUXERR_APER, MAG_APER, MAGERR_APER, FLUX_RADIUS, VIGNET) have a run-time width.       */
+#ifndef NIGHTSHIFT_COMMON_DETECTIONS_H
+#define NIGHTSHIFT_COMMON_DETECTIONS_H
+
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/frameio.h"
+
+#define DETECTION_COLUMNS(X)                                                                                           \
+    X(number, i32, "NUMBER", "", "meta.id", "I10", "running object number, 1-based")                                   \
+    X(x, f64, "X_IMAGE", "pixel", "pos.cartesian.x", "F11.4", "barycentre, x")                                         \
+    X(y, f64, "Y_IMAGE", "pixel", "pos.cartesian.y", "F11.4", "barycentre, y")                                         \
+    X(xwin, f64, "XWIN_IMAGE", "pixel", "pos.cartesian.x;meta.main", "F11.4", "windowed centroid, x")                  \
+    X(ywin, f64, "YWIN_IMAGE", "pixel", "pos.cartesian.y;meta.main", "F11.4", "windowed centroid, y")                  \
+    X(errawin, f32, "ERRAWIN_IMAGE", "pixel", "stat.error;pos.cartesian", "F9.5", "windowed centroid error, major axis") \
+    X(errbwin, f32, "ERRBWIN_IMAGE", "pixel", "stat.error;pos.cartesian", "F9.5", "windowed centroid error, minor axis") \
+    X(errthetawin, f32, "ERRTHETAWIN_IMAGE", "deg", "pos.posAng;stat.error", "F6.2", "angle of the error ellipse")     \
+    X(ra, f64, "ALPHA_J2000", "deg", "pos.eq.ra", "F12.7", "right ascension of the barycentre, ICRS")                  \
+    X(dec, f64, "DELTA_J2000", "deg", "pos.eq.dec", "F12.7", "declination of the barycentre, ICRS")                    \
+    X(rawin, f64, "ALPHAWIN_J2000", "deg", "pos.eq.ra;meta.main", "F12.7", "right ascension of the windowed centroid, ICRS") \
+    X(decwin, f64, "DELTAWIN_J2000", "deg", "pos.eq.dec;meta.main", "F12.7", "declination of the windowed centroid, ICRS") \
+    X(flux_iso, f32, "FLUX_ISO", "", "phot.count", "G12.7", "isophotal flux")                                          \
+    X(fluxerr_iso, f32, "FLUXERR_ISO", "", "stat.error;phot.count", "G12.7", "its error")                              \
+    X(flux_auto, f32, "FLUX_AUTO", "", "phot.count;meta.main", "G12.7", "Kron flux")                                   \
+    X(fluxerr_auto, f32, "FLUXERR_AUTO", "", "stat.error;phot.count", "G12.7", "its error")                            \
+    X(mag_auto, f32, "MAG_AUTO", "mag", "phot.mag;meta.main", "F8.4", "Kron magnitude")                                \
+    X(magerr_auto, f32, "MAGERR_AUTO", "mag", "stat.error;phot.mag", "F8.4", "its error")                              \
+    X(kron_radius, f32, "KRON_RADIUS", "", "phys.angSize;src", "F5.2", "Kron radius in units of A, k included")        \
+    X(background, f32, "BACKGROUND", "", "instr.skyLevel", "G12.7", "background at the centroid")                      \
+    X(threshold, f32, "THRESHOLD", "", "instr.sensitivity", "G12.7", "detection threshold above the background")       \
+    X(flux_max, f32, "FLUX_MAX", "", "phot.count;stat.max", "G12.7", "peak above the background")                      \
+    X(mu_max, f32, "MU_MAX", "mag/arcsec**2", "phot.mag.sb;stat.max", "F8.4", "peak surface brightness")               \
+    X(isoarea, i32, "ISOAREA_IMAGE", "pixel**2", "phys.area", "I9", "area above the analysis threshold")               \
+    X(xmin, i32, "XMIN_IMAGE", "pixel", "pos.cartesian.x;stat.min", "I10", "leftmost pixel")                           \
+    X(xmax, i32, "XMAX_IMAGE", "pixel", "pos.cartesian.x;stat.max", "I10", "rightmost pixel")                          \
+    X(ymin, i32, "YMIN_IMAGE", "pixel", "pos.cartesian.y;stat.min", "I10", "lowest pixel")                             \
+    X(ymax, i32, "YMAX_IMAGE", "pixel", "pos.cartesian.y;stat.max", "I10", "highest pixel")                            \
+    X(xpeak, i32, "XPEAK_IMAGE", "pixel", "pos.cartesian.x", "I10", "brightest pixel, x")                              \
+    X(ypeak, i32, "YPEAK_IMAGE", "pixel", "pos.cartesian.y", "I10", "brightest pixel, y")                              \
+    X(x2, f64, "X2_IMAGE", "pixel**2", "src.impactParam", "G12.7", "second moment, x")                                 \
+    X(y2, f64, "Y2_IMAGE", "pixel**2", "src.impactParam", "G12.7", "second moment, y")                                 \
+    X(xy, f64, "XY_IMAGE", "pixel**2", "src.impactParam", "G12.7", "second moment, cross term")                        \
+    X(a, f32, "A_IMAGE", "pixel", "phys.angSize.smajAxis;src", "F9.3", "rms length of the major axis")                 \
+    X(b, f32, "B_IMAGE", "pixel", "phys.angSize.sminAxis;src", "F9.3", "rms length of the minor axis")                 \
+    X(theta, f32, "THETA_IMAGE", "deg", "pos.posAng", "F6.2", "position angle, CCW from +x")                           \
+    X(erra, f32, "ERRA_IMAGE", "pixel", "stat.error;pos.cartesian", "F9.5", "barycentre error, major axis")            \
+    X(errb, f32, "ERRB_IMAGE", "pixel", "stat.error;pos.cartesian", "F9.5", "barycentre error, minor axis")            \
+    X(errtheta, f32, "ERRTHETA_IMAGE", "deg", "pos.posAng;stat.error", "F6.2", "angle of the error ellipse")           \
+    X(cxx, f32, "CXX_IMAGE", "pixel**(-2)", "src.impactParam", "E12.7", "ellipse coefficient")                         \
+    X(cyy, f32, "CYY_IMAGE", "pixel**(-2)", "src.impactParam", "E12.7", "ellipse coefficient")                         \
+    X(cxy, f32, "CXY_IMAGE", "pixel**(-2)", "src.impactParam", "E12.7", "ellipse coefficient")                         \
+    X(elongation, f32, "ELONGATION", "", "src.ellipticity", "F8.3", "A/B")                                             \
+    X(ellipticity, f32, "ELLIPTICITY", "", "src.ellipticity", "F8.3", "1 - B/A")                                       \
+    X(fwhm, f32, "FWHM_IMAGE", "pixel", "phys.angSize", "F8.2", "full width at half maximum, Gaussian core")           \
+    X(fwhm_world, f32, "FWHM_WORLD", "deg", "phys.angSize", "G12.7", "full width at half maximum")                     \
+    X(snr_win, f32, "SNR_WIN", "", "stat.snr", "G10.4", "signal to noise in the Gaussian window")                      \
+    X(class_star, f32, "CLASS_STAR", "", "src.class.starGalaxy", "F6.3", "stellarity, 1 for a star")                   \
+    X(flags, i32, "FLAGS", "", "meta.code.qual", "I3", "extraction flags, Source Extractor's bits")                    \
+    X(imaflags, i32, "IMAFLAGS_ISO", "", "meta.code.qual", "I9", "mask planes met in the isophote (OR)")
+
+typedef int32_t i32;
+typedef int64_t i64;
+typedef float f32;
+typedef double f64;
+
+enum detection_column {
+#define X(field, type, name, unit, ucd, disp, what) DET_##field,
+    DETECTION_COLUMNS(X)
+#undef X
+    DET_flux_aper, DET_fluxerr_aper, DET_mag_aper, DET_magerr_aper, DET_flux_radius, DET_vignet,
+    DETECTION_COLUMN_COUNT
+};
+
+/* Source Extractor's FLAGS. */
+enum detection_flag {
+    FLAG_NEIGHBOURS = 1,      /* neighbours or bad pixels bias AUTO (> 10 % of the area)  */
+    FLAG_DEBLENDED = 2,       /* was blended with another object                          */
+    FLAG_SATURATED = 4,       /* at least one saturated pixel                             */
+    FLAG_TRUNCATED = 8,       /* truncated at the border                                  */
+    FLAG_APERTURE = 16,       /* aperture data incomplete or corrupted                    */
+    FLAG_ISOPHOTE = 32,       /* isophotal data incomplete or corrupted                   */
+    FLAG_DEBLEND_LIMIT = 64,  /* the blend was too costly: kept whole                     */
+    FLAG_EXTRACT_LIMIT = 128  /* a limit was met during extraction                        */
+};
+
+struct detections {
+    int64_t n, capacity;
+#define X(field, type, name, unit, ucd, disp, what) type *field;
+    DETECTION_COLUMNS(X)
+#undef X
+    int naper;                /* width of the aperture columns */
+    f32 *flux_aper, *fluxerr_aper, *mag_aper, *magerr_aper; /* n * naper */
+    int nfrac;
+    f32 *flux_radius;         /* n * nfrac */
+    int vig_nx, vig_ny;
+    f32 *vignet;              /* n * vig_ny * vig_nx, NULL unless asked for */
+    uint8_t has[DETECTION_COLUMN_COUNT]; /* columns that are filled */
+};
+
+void detections_init(struct detections *d);
+void detections_release(struct detections *d);
+/* Room for n rows, zero filled, with the given vector widths. ERR_NOMEM. */
+enum err detections_alloc(struct detections *d, int64_t n, int naper, int nfrac, int vig_nx, int vig_ny, struct error *err);
+
+/* Column by name, any case; "FLUX_APER(3)" gives the column. -1 if unknown. */
+int detection_column_find(const char *name);
+const char *detection_column_name(enum detection_column c);
+
+/* Describe the chosen columns for the table writer; ret has room for n. The data stay owned by d. flux_unit: unit of the
+ * flux columns ("electron", "adu"). */
+void detections_columns(const struct detections *d, const enum detection_column *which, int n, const char *flux_unit,
+                        struct column *ret);
+
+#endif

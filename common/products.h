@@ -1,0 +1,38 @@
+/* One vocabulary: names of products, extensions and keywords. Column names are in detections.h. */
+#ifndef NIGHTSHIFT_COMMON_PRODUCTS_H
+#define NIGHTSHIFT_COMMON_PRODUCTS_H
+
+#include "common/err.h"
+
+#define EXT_SCI  "SCI"
+#define EXT_VAR  "VAR"
+#define EXT_MASK "MASK"
+#define EXT_LDAC_IMHEAD  "LDAC_IMHEAD"
+#define EXT_LDAC_OBJECTS "LDAC_OBJECTS"
+
+/* Provenance cards of a product (all in SCI and in the LDAC header). Booleans say what was done; a step that was skipped
+ * on request is F with a comment. */
+#define KEY_INSTRUMENT "NSINSTR"  /* instrument file                          */
+#define KEY_RECIPE     "NSRECIPE" /* first 16 hex digits of the recipe        */
+#define KEY_VERSION    "NSVERS"   /* result version of the program            */
+#define KEY_RAWFILE    "NSRAW"    /* name of the raw file (no folder)         */
+#define KEY_RAWSUM     "NSRAWSUM" /* its SHA-256                              */
+#define KEY_EXPID      "NSEXPID"  /* exposure id                              */
+#define KEY_CCD        "NSCCD"    /* CCD number                               */
+#define KEY_NIGHT      "NSNIGHT"  /* yyyymmdd                                 */
+#define KEY_OVERSCAN   "NSOVERSC" /* T: overscan subtracted                   */
+#define KEY_BIAS       "NSBIAS"   /* T: bias subtracted;  NSBIASF, NSBIASS: file and checksum */
+#define KEY_DARK       "NSDARK"
+#define KEY_FLAT       "NSFLAT"
+#define KEY_GAINSRC    "NSGAINSR" /* header, instrument or measured           */
+#define KEY_QUALITY    "NSQUAL"   /* pass, doubt, reject                      */
+#define KEY_MJD_MID    "MJD-MID"
+
+/* Path of a product below OUT: "NIGHT/INSTRUMENT/NAME[_ccdNN]_cal.fits.fz". name: raw file name without its FITS
+ * suffixes. kind: "cal.fits.fz" or "cat.fits". Returned: buf. */
+const char *product_path(char *buf, int size, int night, const char *instrument, const char *name, int ccd, int nccd, const char *kind);
+
+/* Raw file name without folder and .fits/.fit/.fts and .fz/.gz/.bz2 suffixes. Returned: buf. */
+const char *product_stem(char *buf, int size, const char *raw_path);
+
+#endif

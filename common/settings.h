@@ -1,0 +1,68 @@
+/* Settings: one table (settings_table.h) with name, type, unit, default, range, help. The command line, the YAML file,
+ * the environment, --print-settings and the docs read it.
+ *
+ * Strength, weakest first: built-in; instrument file; settings file (--config, $NIGHTSHIFT_CONFIG, ./nightshift.yaml,
+ * /etc/nightshift.yaml: first found); environment; command line. Unknown keys are errors with file and line.
+ *
+ *     detect.thresh      YAML   detect: {thresh: 1.5}       (also the dotted name)
+ *                        env    NIGHTSHIFT_DETECT_THRESH    (settings with a source name also as that bare name)
+ *                        CLI    --detect-thresh 1.5
+ * Secrets may come as NAME_FILE: the file is read, and read again by settings_reread_secret() when it rotates.
+ * Threads: read-only after loading; then any thread may read.                                                      */
+#ifndef NIGHTSHIFT_COMMON_SETTINGS_H
+#define NIGHTSHIFT_COMMON_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/err.h"
+
+enum setting_id {
+#define S(id, name, env, type, unit, def, min, max, flags, help) SET_##id,
+#include "common/settings_table.h"
+#undef S
+    SETTING_COUNT
+};
+
+enum setting_type { SETTING_BOOL, SETTING_INT, SETTING_DOUBLE, SETTING_STRING, SETTING_DURATION /* seconds; 5s, 10m, 1h */,
+                    SETTING_DOUBLES /* comma or YAML list of numbers */ };
+
+enum setting_flags {
+    SETTING_RESULT = 1, /* changes results: part of the recipe hash */
+    SETTING_SECRET = 2  /* never printed; NAME_FILE allowed */
+};
+
+enum setting_source { SOURCE_BUILTIN, SOURCE_INSTRUMENT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LINE };
+
+struct settings;
+
+struct settings *settings_new(void); /* built-in values; NULL: no memory */
+struct settings *settings_copy(const struct settings *s); /* e.g. one per instrument */
+void settings_free(struct settings *s);
+
+/* File and environment, in that order. config: path from --config or NULL. ERR_SETTINGS with file and line. */
+enum err settings_load(struct settings *s, const char *config, struct error *err);
+
+/* Set one by its dotted name, if `source` is not weaker than where the present value came from.
+ * Status: ERR_SETTINGS for an unknown name (with the nearest known one as hint), a bad value, or one out of range. */
+enum err settings_set(struct settings *s, const char *name, const char *value, enum setting_source source, const char *where,
+                      struct error *err);
+
+bool settings_bool(const struct settings *s, enum setting_id id);
+int64_t settings_int(const struct settings *s, enum setting_id id);
+double settings_double(const struct settings *s, enum setting_id id);       /* also durations, in seconds */
+const char *settings_string(const struct settings *s, enum setting_id id);  /* "" when unset; owned by s */
+int settings_doubles(const struct settings *s, enum setting_id id, double *ret, int max); /* count */
+enum setting_source settings_source(const struct settings *s, enum setting_id id);
+bool settings_is_set(const struct settings *s, enum setting_id id);         /* not the built-in value */
+
+/* Name, value, unit and source of each; secrets as "***". as_yaml: loadable again. */
+void settings_print(const struct settings *s, FILE *out, bool as_yaml);
+
+/* SHA-256 over the settings that change results (name=value lines in table order). ret: 65 bytes. */
+void settings_result_digest(const struct settings *s, char *ret_hex);
+
+const char *setting_name(enum setting_id id);
+
+#endif

@@ -1,0 +1,41 @@
+/* S(id, name, source name in the environment or "", type, unit, default, min, max, flags, help)
+ * Included several times: no include guard. Rooms add their rows in their own block, in the order users think of them. */
+
+/* -- process ---------------------------------------------------------------------------------------------------- */
+S(LOG_LEVEL, "log.level", "LOG_LEVEL", SETTING_STRING, "", "info", 0, 0, 0, "debug, info, warn or error")
+S(LOG_FORMAT, "log.format", "LOG_FORMAT", SETTING_STRING, "", "", 0, 0, 0, "json or console; empty: console on a terminal")
+S(THREADS, "threads", "OMP_NUM_THREADS", SETTING_INT, "", "0", 0, 1024, 0, "threads of one process; 0: all the CPUs it may use")
+S(MEMORY_LIMIT, "memory.limit", "", SETTING_INT, "MiB", "0", 0, 1e9, 0, "memory ceiling of stacking and reading; 0: a quarter of what is free")
+S(INSTRUMENT_PATH, "instrument.path", "", SETTING_STRING, "", "", 0, 0, 0, "folders of instrument files beside the shipped ones, colon-separated")
+S(INSTRUMENT_NAME, "instrument.name", "", SETTING_STRING, "", "", 0, 0, 0, "use this instrument file whatever the header says")
+S(LONGITUDE, "site.longitude", "", SETTING_DOUBLE, "deg", "nan", -360, 360, 0, "east longitude for frames whose header and instrument file say nothing")
+
+/* -- masters ---------------------------------------------------------------------------------------------------- */
+S(MASTER_CLIP_LOW, "master.clip_low", "", SETTING_DOUBLE, "sigma", "3", 1, 100, SETTING_RESULT, "lower rejection of stacking")
+S(MASTER_CLIP_HIGH, "master.clip_high", "", SETTING_DOUBLE, "sigma", "3", 1, 100, SETTING_RESULT, "upper rejection of stacking")
+S(MASTER_CLIP_ITERATIONS, "master.clip_iterations", "", SETTING_INT, "", "5", 0, 100, SETTING_RESULT, "rounds of rejection at most")
+S(MASTER_MIN_FRAMES, "master.min_frames", "", SETTING_INT, "", "3", 1, 10000, SETTING_RESULT, "frames a master needs")
+S(MASTER_HOT_SIGMA, "master.hot_sigma", "", SETTING_DOUBLE, "sigma", "8", 1, 1000, SETTING_RESULT, "dark pixels above this are HOT")
+S(MASTER_LOW_FLAT, "master.low_flat", "", SETTING_DOUBLE, "", "0.2", 0, 1, SETTING_RESULT, "flat pixels below this are LOWFLAT")
+
+/* -- reduce ----------------------------------------------------------------------------------------------------- */
+S(QUANTISE, "product.quantise", "", SETTING_DOUBLE, "", "4", 0, 1000, SETTING_RESULT, "q of the quantised float planes; 0: lossless")
+
+/* -- background (Bertin & Arnouts 1996; names of Source Extractor) ---------------------------------------------- */
+S(BACK_SIZE, "back.size", "", SETTING_INT, "pixel", "64", 8, 65536, SETTING_RESULT, "mesh of the background (BACK_SIZE)")
+S(BACK_FILTERSIZE, "back.filtersize", "", SETTING_INT, "mesh", "3", 1, 99, SETTING_RESULT, "median filter over the meshes (BACK_FILTERSIZE)")
+
+/* -- detection -------------------------------------------------------------------------------------------------- */
+S(DETECT_THRESH, "detect.thresh", "", SETTING_DOUBLE, "sigma", "1.5", 0.01, 1e9, SETTING_RESULT, "threshold above the background (DETECT_THRESH)")
+S(DETECT_MINAREA, "detect.minarea", "", SETTING_INT, "pixel", "5", 1, 1000000, SETTING_RESULT, "pixels an object needs (DETECT_MINAREA)")
+S(DETECT_FILTER, "detect.filter", "", SETTING_STRING, "", "default", 0, 0, SETTING_RESULT, "none, default (3 x 3 pyramid), or a .conv file")
+S(DEBLEND_NTHRESH, "deblend.nthresh", "", SETTING_INT, "", "32", 1, 256, SETTING_RESULT, "levels of deblending (DEBLEND_NTHRESH)")
+S(DEBLEND_MINCONT, "deblend.mincont", "", SETTING_DOUBLE, "", "0.005", 0, 1, SETTING_RESULT, "share of the flux a branch needs (DEBLEND_MINCONT)")
+S(CLEAN, "detect.clean", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "drop detections that are the wings of a neighbour (CLEAN)")
+S(CLEAN_PARAM, "detect.clean_param", "", SETTING_DOUBLE, "", "1.0", 0.1, 10, SETTING_RESULT, "Moffat beta of the wings (CLEAN_PARAM)")
+
+/* -- photometry ------------------------------------------------------------------------------------------------- */
+S(PHOT_APERTURES, "phot.apertures", "", SETTING_DOUBLES, "pixel", "5,10,20", 0.1, 10000, SETTING_RESULT, "aperture diameters (PHOT_APERTURES)")
+S(PHOT_KRON_FACT, "phot.kron_fact", "", SETTING_DOUBLE, "", "2.5", 0, 100, SETTING_RESULT, "k of PHOT_AUTOPARAMS")
+S(PHOT_KRON_MIN, "phot.kron_min", "", SETTING_DOUBLE, "pixel", "3.5", 0, 100, SETTING_RESULT, "smallest Kron radius of PHOT_AUTOPARAMS")
+S(PHOT_FLUXFRAC, "phot.fluxfrac", "", SETTING_DOUBLES, "", "0.5", 0.001, 1, SETTING_RESULT, "fractions of FLUX_RADIUS (PHOT_FLUXFRAC)")
