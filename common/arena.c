@@ -26,8 +26,8 @@ static size_t round_up(size_t n)
 void *mem_array(size_t count, size_t size)
 {
     if (size && count > (SIZE_MAX - ALIGN) / size) return NULL;
-    size_t bytes = round_up(count * size ? count * size : 1);
-    return aligned_alloc(ALIGN, bytes);
+    size_t bytes = count * size;
+    return aligned_alloc(ALIGN, round_up(bytes > 0 ? bytes : 1));
 }
 
 void *mem_zarray(size_t count, size_t size)

@@ -1,0 +1,9 @@
+/* The verbs of this room, ending with a zero row. */
+#ifndef NIGHTSHIFT_CATALOG_CATALOG_VERBS_H
+#define NIGHTSHIFT_CATALOG_CATALOG_VERBS_H
+
+#include "common/cli.h"
+
+extern const struct verb catalog_verbs[];
+
+#endif

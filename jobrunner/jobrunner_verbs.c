@@ -1,0 +1,6 @@
+#include "jobrunner/jobrunner_verbs.h"
+
+/* One row per verb; each verb's function lives in jobrunner/verb_NAME.c. */
+const struct verb jobrunner_verbs[] = {
+    {0},
+};
