@@ -1,9 +1,11 @@
 /* Detections: one struct of arrays, one column per measured quantity, names and units of Source Extractor.
  *
- *     X(field, type, "NAME", "unit", "ucd", "TDISP", "meaning")        type: i32, i64, f32 or f64
+ *     X(field, type, "NAME", "unit", "ucd", "TDISP", "meaning")        type: i16, i32, i64, f32 or f64
  *
  * Pixel positions are FITS (1-based). THETA is degrees, counter-clockwise from +x. Fluxes are in the image's unit.
- * Vector columns (FLUX_APER, FLUXERR_APER, MAG_APER, MAGERR_APER, FLUX_RADIUS, VIGNET) have a run-time width.       */
+ * Vector columns (FLUX_APER, FLUXERR_APER, MAG_APER, MAGERR_APER, FLUX_RADIUS, VIGNET) have a run-time width.
+ *
+ * FLAGS is 16 bits wide because PSFEx reads those two bytes whatever TFORM says.                                    */
 #ifndef NIGHTSHIFT_COMMON_DETECTIONS_H
 #define NIGHTSHIFT_COMMON_DETECTIONS_H
 
@@ -61,9 +63,49 @@
     X(fwhm_world, f32, "FWHM_WORLD", "deg", "phys.angSize", "G12.7", "full width at half maximum")                     \
     X(snr_win, f32, "SNR_WIN", "", "stat.snr", "G10.4", "signal to noise in the Gaussian window")                      \
     X(class_star, f32, "CLASS_STAR", "", "src.class.starGalaxy", "F6.3", "stellarity, 1 for a star")                   \
-    X(flags, i32, "FLAGS", "", "meta.code.qual", "I3", "extraction flags, Source Extractor's bits")                    \
-    X(imaflags, i32, "IMAFLAGS_ISO", "", "meta.code.qual", "I9", "mask planes met in the isophote (OR)")
+    X(flags, i16, "FLAGS", "", "meta.code.qual", "I3", "extraction flags, Source Extractor's bits")                    \
+    X(imaflags, i32, "IMAFLAGS_ISO", "", "meta.code.qual", "I9", "mask planes met in the isophote (OR)")               \
+    X(mag_iso, f32, "MAG_ISO", "mag", "phot.mag", "F8.4", "isophotal magnitude")                                       \
+    X(magerr_iso, f32, "MAGERR_ISO", "mag", "stat.error;phot.mag", "F8.4", "its error")                                \
+    X(flux_petro, f32, "FLUX_PETRO", "", "phot.count", "G12.7", "Petrosian flux")                                      \
+    X(fluxerr_petro, f32, "FLUXERR_PETRO", "", "stat.error;phot.count", "G12.7", "its error")                          \
+    X(mag_petro, f32, "MAG_PETRO", "mag", "phot.mag", "F8.4", "Petrosian magnitude")                                   \
+    X(magerr_petro, f32, "MAGERR_PETRO", "mag", "stat.error;phot.mag", "F8.4", "its error")                            \
+    X(petro_radius, f32, "PETRO_RADIUS", "", "phys.angSize;src", "F5.2", "Petrosian radius in units of A, factor included") \
+    X(flux_win, f32, "FLUX_WIN", "", "phot.count", "G12.7", "flux weighted by the Gaussian window")                    \
+    X(fluxerr_win, f32, "FLUXERR_WIN", "", "stat.error;phot.count", "G12.7", "its error")                              \
+    X(mag_win, f32, "MAG_WIN", "mag", "phot.mag", "F8.4", "magnitude of FLUX_WIN")                                     \
+    X(magerr_win, f32, "MAGERR_WIN", "mag", "stat.error;phot.mag", "F8.4", "its error")                                \
+    X(mu_threshold, f32, "MU_THRESHOLD", "mag/arcsec**2", "instr.sensitivity;phot.mag.sb", "F8.4", "surface brightness of the threshold") \
+    X(isoareaf, i32, "ISOAREAF_IMAGE", "pixel**2", "phys.area", "I9", "area above the detection threshold")            \
+    X(errx2, f64, "ERRX2_IMAGE", "pixel**2", "stat.variance;pos.cartesian.x", "G12.7", "variance of X_IMAGE")          \
+    X(erry2, f64, "ERRY2_IMAGE", "pixel**2", "stat.variance;pos.cartesian.y", "G12.7", "variance of Y_IMAGE")          \
+    X(errxy, f64, "ERRXY_IMAGE", "pixel**2", "stat.covariance", "G12.7", "covariance of X_IMAGE and Y_IMAGE")          \
+    X(x2win, f64, "X2WIN_IMAGE", "pixel**2", "src.impactParam", "G12.7", "windowed second moment, x")                  \
+    X(y2win, f64, "Y2WIN_IMAGE", "pixel**2", "src.impactParam", "G12.7", "windowed second moment, y")                  \
+    X(xywin, f64, "XYWIN_IMAGE", "pixel**2", "src.impactParam", "G12.7", "windowed second moment, cross term")         \
+    X(awin, f32, "AWIN_IMAGE", "pixel", "phys.angSize.smajAxis;src", "F9.3", "windowed rms length of the major axis")  \
+    X(bwin, f32, "BWIN_IMAGE", "pixel", "phys.angSize.sminAxis;src", "F9.3", "windowed rms length of the minor axis")  \
+    X(thetawin, f32, "THETAWIN_IMAGE", "deg", "pos.posAng", "F6.2", "angle of the windowed ellipse, CCW from +x")      \
+    X(niter_win, i16, "NITER_WIN", "", "meta.number", "I3", "iterations of the windowed centroid")                     \
+    X(flags_win, i16, "FLAGS_WIN", "", "meta.code.qual", "I3", "flags of the windowed measurements")                   \
+    X(iso0, i32, "ISO0", "pixel**2", "phys.area", "I8", "isophotal area at level 0")                                   \
+    X(iso1, i32, "ISO1", "pixel**2", "phys.area", "I8", "isophotal area at level 1")                                   \
+    X(iso2, i32, "ISO2", "pixel**2", "phys.area", "I8", "isophotal area at level 2")                                   \
+    X(iso3, i32, "ISO3", "pixel**2", "phys.area", "I8", "isophotal area at level 3")                                   \
+    X(iso4, i32, "ISO4", "pixel**2", "phys.area", "I8", "isophotal area at level 4")                                   \
+    X(iso5, i32, "ISO5", "pixel**2", "phys.area", "I8", "isophotal area at level 5")                                   \
+    X(iso6, i32, "ISO6", "pixel**2", "phys.area", "I8", "isophotal area at level 6")                                   \
+    X(iso7, i32, "ISO7", "pixel**2", "phys.area", "I8", "isophotal area at level 7")                                   \
+    X(x_world, f64, "X_WORLD", "deg", "pos.eq.ra", "F18.10", "barycentre, first world axis")                           \
+    X(y_world, f64, "Y_WORLD", "deg", "pos.eq.dec", "F18.10", "barycentre, second world axis")                         \
+    X(xwin_world, f64, "XWIN_WORLD", "deg", "pos.eq.ra", "F18.10", "windowed centroid, first world axis")              \
+    X(ywin_world, f64, "YWIN_WORLD", "deg", "pos.eq.dec", "F18.10", "windowed centroid, second world axis")            \
+    X(a_world, f32, "A_WORLD", "deg", "phys.angSize.smajAxis;src", "G12.7", "rms length of the major axis on the sky") \
+    X(b_world, f32, "B_WORLD", "deg", "phys.angSize.sminAxis;src", "G12.7", "rms length of the minor axis on the sky") \
+    X(theta_j2000, f32, "THETA_J2000", "deg", "pos.posAng", "F6.2", "position angle of the major axis, east of north")
 
+typedef int16_t i16;
 typedef int32_t i32;
 typedef int64_t i64;
 typedef float f32;
@@ -101,14 +143,17 @@ struct detections {
     int vig_nx, vig_ny;
     f32 *vignet;              /* n * vig_ny * vig_nx, NULL unless asked for */
     uint8_t has[DETECTION_COLUMN_COUNT]; /* columns that are filled */
+    char vignet_dim[24];      /* TDIM of VIGNET */
+    void *block;              /* the memory of every column */
 };
 
 void detections_init(struct detections *d);
 void detections_release(struct detections *d);
-/* Room for n rows, zero filled, with the given vector widths. ERR_NOMEM. */
+/* Room for n rows, zero filled, with the given vector widths; pages of columns that nobody fills are never touched.
+ * d must be initialised and is released first. ERR_NOMEM. */
 enum err detections_alloc(struct detections *d, int64_t n, int naper, int nfrac, int vig_nx, int vig_ny, struct error *err);
 
-/* Column by name, any case; "FLUX_APER(3)" gives the column. -1 if unknown. */
+/* Column by name, any case; "FLUX_APER(3)" and "FLUX_APER[3]" give the column. -1 if unknown. */
 int detection_column_find(const char *name);
 const char *detection_column_name(enum detection_column c);
 
