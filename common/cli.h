@@ -36,6 +36,7 @@ struct cli_option {
 
 struct cli {
     const struct verb *verb;
+    const struct cli_option *options; /* as given: cli_release() frees the lists they filled */
     struct settings *settings;   /* loaded: file, environment, command line; owned */
     struct cli_strings operands;
     int threads;                 /* resolved from settings: >= 1; omp_set_num_threads() is called by cli_parse, once */

@@ -31,6 +31,7 @@ struct log_field {
 #define LOG_STR(n, v)    ((struct log_field){.name = (n), .kind = LOG_FIELD_STR, .s = (v)})
 #define LOG_INT(n, v)    ((struct log_field){.name = (n), .kind = LOG_FIELD_INT, .i = (v)})
 #define LOG_DOUBLE(n, v) ((struct log_field){.name = (n), .kind = LOG_FIELD_DOUBLE, .d = (v)})
+#define LOG_END          ((struct log_field){.kind = LOG_FIELD_END})
 #define LOG_BOOL(n, v)   ((struct log_field){.name = (n), .kind = LOG_FIELD_BOOL, .i = (v)})
 
 void log_fields(enum log_level level, const char *message, const struct log_field *fields, int n);

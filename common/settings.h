@@ -7,12 +7,14 @@
  *     detect.thresh      YAML   detect: {thresh: 1.5}       (also the dotted name)
  *                        env    NIGHTSHIFT_DETECT_THRESH    (settings with a source name also as that bare name)
  *                        CLI    --detect-thresh 1.5
- * Secrets may come as NAME_FILE: the file is read, and read again by settings_reread_secret() when it rotates.
+ * Secrets may come from a file: NIGHTSHIFT_X_FILE, x_file: in YAML, --x-file; settings_reread_secret() reads it afresh
+ * after it rotated. An environment variable that is empty counts as not set.
  * Threads: read-only after loading; then any thread may read.                                                      */
 #ifndef NIGHTSHIFT_COMMON_SETTINGS_H
 #define NIGHTSHIFT_COMMON_SETTINGS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -43,8 +45,12 @@ void settings_free(struct settings *s);
 
 /* File and environment, in that order. config: path from --config or NULL. ERR_SETTINGS with file and line. */
 enum err settings_load(struct settings *s, const char *config, struct error *err);
+/* The parts of settings_load(): one file, YAML text (name: for errors), the environment. */
+enum err settings_load_file(struct settings *s, const char *path, struct error *err);
+enum err settings_load_yaml(struct settings *s, const char *text, size_t size, const char *name, struct error *err);
+enum err settings_load_environment(struct settings *s, struct error *err);
 
-/* Set one by its dotted name, if `source` is not weaker than where the present value came from.
+/* Set one by its dotted name ('-' and '_' as good as '.'), if `source` is not weaker than where the present value came from.
  * Status: ERR_SETTINGS for an unknown name (with the nearest known one as hint), a bad value, or one out of range. */
 enum err settings_set(struct settings *s, const char *name, const char *value, enum setting_source source, const char *where,
                       struct error *err);
@@ -57,6 +63,10 @@ int settings_doubles(const struct settings *s, enum setting_id id, double *ret, 
 enum setting_source settings_source(const struct settings *s, enum setting_id id);
 bool settings_is_set(const struct settings *s, enum setting_id id);         /* not the built-in value */
 
+/* A secret as it is now: read again when it came from a file, else as set. s is not changed: any thread may ask.
+ * Status: ERR_SETTINGS when the file is gone, empty or longer than size - 1. */
+enum err settings_reread_secret(const struct settings *s, enum setting_id id, char *ret, size_t size, struct error *err);
+
 /* Name, value, unit and source of each; secrets as "***". as_yaml: loadable again. */
 void settings_print(const struct settings *s, FILE *out, bool as_yaml);
 
@@ -64,5 +74,14 @@ void settings_print(const struct settings *s, FILE *out, bool as_yaml);
 void settings_result_digest(const struct settings *s, char *ret_hex);
 
 const char *setting_name(enum setting_id id);
+/* The row of the table, for help texts and docs. */
+struct setting_row {
+    const char *name, *env, *unit, *def, *help;
+    enum setting_type type;
+    double min, max;
+    unsigned flags;
+};
+const struct setting_row *setting_row(enum setting_id id);
+int setting_find(const char *name); /* the id of a dotted, dashed or underscored name; -1 if none */
 
 #endif

@@ -1,14 +1,16 @@
 /* S(id, name, source name in the environment or "", type, unit, default, min, max, flags, help)
+ * unit of a string: the words it may have, separated by '|' ("" for any text). min = max: no range.
  * Included several times: no include guard. Rooms add their rows in their own block, in the order users think of them. */
 
 /* -- process ---------------------------------------------------------------------------------------------------- */
-S(LOG_LEVEL, "log.level", "LOG_LEVEL", SETTING_STRING, "", "info", 0, 0, 0, "debug, info, warn or error")
-S(LOG_FORMAT, "log.format", "LOG_FORMAT", SETTING_STRING, "", "", 0, 0, 0, "json or console; empty: console on a terminal")
+S(LOG_LEVEL, "log.level", "LOG_LEVEL", SETTING_STRING, "debug|info|warn|error", "info", 0, 0, 0, "debug, info, warn or error")
+S(LOG_FORMAT, "log.format", "LOG_FORMAT", SETTING_STRING, "json|console|", "", 0, 0, 0, "json or console; empty: console on a terminal")
 S(THREADS, "threads", "OMP_NUM_THREADS", SETTING_INT, "", "0", 0, 1024, 0, "threads of one process; 0: all the CPUs it may use")
 S(MEMORY_LIMIT, "memory.limit", "", SETTING_INT, "MiB", "0", 0, 1e9, 0, "memory ceiling of stacking and reading; 0: a quarter of what is free")
 S(INSTRUMENT_PATH, "instrument.path", "", SETTING_STRING, "", "", 0, 0, 0, "folders of instrument files beside the shipped ones, colon-separated")
 S(INSTRUMENT_NAME, "instrument.name", "", SETTING_STRING, "", "", 0, 0, 0, "use this instrument file whatever the header says")
 S(LONGITUDE, "site.longitude", "", SETTING_DOUBLE, "deg", "nan", -360, 360, 0, "east longitude for frames whose header and instrument file say nothing")
+S(DATABASE_URL, "database.url", "DATABASE_URL", SETTING_STRING, "", "", 0, 0, SETTING_SECRET, "libpq URL of the catalogue")
 
 /* -- masters ---------------------------------------------------------------------------------------------------- */
 S(MASTER_CLIP_LOW, "master.clip_low", "", SETTING_DOUBLE, "sigma", "3", 1, 100, SETTING_RESULT, "lower rejection of stacking")
