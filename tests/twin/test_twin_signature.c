@@ -19,7 +19,7 @@ struct scene {
 static struct scene scene_new(uint64_t seed)
 {
     struct philox p;
-    struct scene s = {malloc(RAW_NX * NY * 2), malloc(NX * NY * 4), malloc(NX * NY * 4), malloc(NX * NY * 4), {0}};
+    struct scene s = {.raw = malloc(RAW_NX * NY * 2), .bias = malloc(NX * NY * 4), .flat = malloc(NX * NY * 4), .var = malloc(NX * NY * 4)};
     philox_init(&p, seed, 0);
     for (int i = 0; i < RAW_NX * NY; i++) s.raw[i] = (uint16_t)(philox_u32(&p) >> 16);
     for (int i = 0; i < NX * NY; i++) {
