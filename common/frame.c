@@ -66,13 +66,13 @@ static const char *parse_pixel(const char *p, int64_t *ret)
     return skip_blanks(p);
 }
 
-/* One axis: "*", "-*" (all, backwards), "a:b" or "a". Returned: what follows, NULL if unreadable. */
+/* One axis: "*" or ":" (all), "-*" (all, backwards), "a:b" or "a". Returned: what follows, NULL if unreadable. */
 static const char *parse_axis(const char *p, int64_t n, int64_t *first, int64_t *last)
 {
     p = skip_blanks(p);
     bool backwards = *p == '-';
     if (backwards) p = skip_blanks(p + 1);
-    if (*p == '*') {
+    if (*p == '*' || (*p == ':' && !backwards)) {
         *first = backwards ? n : 1;
         *last = backwards ? 1 : n;
         return skip_blanks(p + 1);

@@ -57,9 +57,11 @@ struct exposure_meta {
     double ra_deg, dec_deg;  /* pointing, ICRS */
     double airmass, ccd_temp_c, pixel_scale_arcsec;
     enum wcs_trust wcs;
+    bool wcs_in_trimmed;     /* the WCS cards of a raw file count pixels of the trimmed, assembled frame */
     int namp;
     struct amp amp[AMPS_MAX];
     char problem[200];       /* why it cannot be processed ("no exposure time"), "" if it can */
+    char note[400];          /* what was taken for granted ("TIMESYS 'x' is unknown: taken as UTC"), "" if nothing */
 };
 
 struct instruments;
