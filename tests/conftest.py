@@ -5,10 +5,12 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests/support"))  # damage, outcome, starfield: helpers every folder may import
 
 # A line that ends a run: "nightshift VERB: ...". Progress and warnings carry a level of their own.
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")

@@ -1,0 +1,36 @@
+"""HEASARC's fitsverify: no error and no warning of ours in any file we write."""
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import starfield
+
+
+# SCAMP and PSFEx look for the column of LDAC_IMHEAD by this name, blanks and all.
+LDAC_COLUMN = 'Name "Field Header Card" contains character \' \' other'
+
+
+def check(path):
+    assert shutil.which("fitsverify"), "fitsverify is missing: ./run-tests --packages installs it"
+    done = subprocess.run(["fitsverify", str(path)], capture_output=True, text=True, timeout=120)
+    complaints = [line for line in re.findall(r"^ *\*\*\* (?:Warning|Error):.*$", done.stdout, re.M) if LDAC_COLUMN not in line]
+    verdict = re.search(r"Verification found \d+ warning\(s\) and 0 error\(s\)", done.stdout)
+    assert verdict and not complaints, f"{complaints}\n{done.stdout[-4000:]}"
+
+
+def test_fitsverify__catalogue_of_extract(verb, tmp_path):
+    program = verb("extract")
+    for kind in ("TAN", "SIP", "TPV", None):
+        image, header, _ = starfield.field(wcs=kind, seed=5, n=60)
+        path = starfield.write(tmp_path / f"{kind}.fits", image, header)
+        program("extract", path, "-o", tmp_path / f"{kind}_cat.fits", code=0)
+        check(tmp_path / f"{kind}_cat.fits")
+
+
+def test_fitsverify__catalogue_of_an_empty_sky(verb, tmp_path):
+    image, header, _ = starfield.field(n=0, seed=6)
+    path = starfield.write(tmp_path / "sky.fits", image, header)
+    verb("extract")("extract", path, "-o", tmp_path / "sky_cat.fits", "--detect-thresh", "20", code=0)
+    check(tmp_path / "sky_cat.fits")
