@@ -3,8 +3,8 @@
  * Pixels are 0-based outside, 1-based inside wcslib; sky is ICRS degrees (FK5 and FK4 headers are converted by ERFA at
  * the epoch of the frame). TAN, SIP, TPV, TNX, ZPX and whatever else wcslib 7.12 knows. SIP coefficients are honoured
  * even when CTYPE lacks the -SIP suffix; a TPV header is never read as SIP nor the other way round.
- * Threads: a skycoord is read-only after skycoord_new(); transformations take it const and may run in many threads
- * (each call works on its own copy of the wcsprm: skycoord_clone() once per thread keeps that cheap).               */
+ * Threads: wcslib writes to its structs even when it transforms, so a skycoord serves one thread at a time: clone one per
+ * thread before the parallel region (skycoord_clone() only reads its argument).                                     */
 #ifndef NIGHTSHIFT_COMMON_SKYCOORD_H
 #define NIGHTSHIFT_COMMON_SKYCOORD_H
 
@@ -16,13 +16,14 @@
 
 struct skycoord;
 
-/* Status: ERR_NOT_FOUND when the header has no celestial WCS; ERR_CORRUPT when it has one that wcslib refuses. */
+/* Status: ERR_NOT_FOUND when the header has no celestial WCS; ERR_CORRUPT when it has one that wcslib refuses;
+ * ERR_UNSUPPORTED for lookup tables (-TAB, CPDIS 'LOOKUP'), the Sun's and planets' coordinates, and apparent places. */
 enum err skycoord_new(const struct header *h, struct skycoord **ret, struct error *err);
 struct skycoord *skycoord_clone(const struct skycoord *s); /* NULL: no memory */
 void skycoord_free(struct skycoord *s);
 
 /* n points; x, y 0-based pixels; ra in [0, 360), dec in degrees. Points that cannot be transformed become NaN.
- * Status: 0 or ERR_NOMEM. x may equal ret_ra and y ret_dec. */
+ * Status: 0. x may equal ret_ra and y ret_dec. */
 enum err skycoord_to_sky(struct skycoord *s, int64_t n, const double *x, const double *y, double *ret_ra, double *ret_dec,
                          struct error *err);
 enum err skycoord_to_pixel(struct skycoord *s, int64_t n, const double *ra, const double *dec, double *ret_x, double *ret_y,
