@@ -20,7 +20,8 @@ struct image_view {
                                NULL: sigma2_const everywhere. <= 0 or NaN: pixel unusable */
     float sigma2_const;
     const mask_t *mask;     /* NULL: none; MASK_UNUSABLE pixels are left out of sums */
-    const int32_t *segment; /* 0: sky, else object index + 1; NULL before detection */
+    const int32_t *segment; /* 0: sky, else object index + 1; -1: above the threshold in a group too small to be an
+                               object (Source Extractor keeps those out of apertures too); NULL before detection */
     float gain;             /* electrons per image unit for the photon noise of objects; 0: infinite (no photon term) */
     float saturate;         /* image units above the local background plus background: raw level; INFINITY: none */
 };
@@ -52,7 +53,7 @@ struct objects {
     struct object *o;       /* in the order of the topmost detection pass: ascending (ymax, ...) as detect.h says */
     int64_t npixels;
     struct object_pixel *pixels;
-    int32_t *segment;       /* nx * ny segmentation map, owned */
+    int32_t *segment;       /* nx * ny segmentation map as in image_view, owned */
 };
 
 void objects_release(struct objects *os);
