@@ -1,0 +1,850 @@
+/* DESIGN. One `struct http_request` lives from the first call of the access handler to MHD's completion notice. Its state
+ * walks one way; each arrow is taken under request->lock:
+ *
+ *     READING --dispatch()--> QUEUED --worker--> RUNNING --finish()--> WHOLE      answered with Content-Length
+ *                                                   \--start_stream()--> STREAM --finish()--> STREAM_DONE
+ *                                                                            \--http_abort()--> BROKEN
+ * A connection waits suspended while QUEUED or RUNNING, and while a STREAM has nothing to send; `suspended` is set and
+ * cleared under the lock too, so that a resume never gets lost. The worker and the connection each hold one reference. */
+#include "common/httpd.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/metrics.h"
+
+#define ROUTES_MAX     64
+#define SEGMENTS_MAX   12
+#define PARAMS_MAX     64
+#define HEADERS_MAX    16
+#define STREAM_BLOCK   (32 * 1024)
+
+struct route {
+    char method[8];
+    char *pattern;
+    http_handler handler;
+    void *user;
+    int flags;
+};
+
+enum state { READING, QUEUED, RUNNING, WHOLE, STREAM, STREAM_DONE, BROKEN };
+
+struct pair {
+    char *name, *value;
+};
+
+struct http_response {
+    int status;
+    struct pair headers[HEADERS_MAX];
+    int nheaders;
+    char *data;              /* bytes written and not yet handed to MHD */
+    size_t used, capacity;
+};
+
+struct http_request {
+    struct httpd *server;
+    struct MHD_Connection *connection;
+    const struct route *route;
+    char *path;
+    char method[8];
+    char id[64];
+    struct pair params[PARAMS_MAX];  /* query and form */
+    int nparams;
+    struct pair path_params[SEGMENTS_MAX];
+    int npath_params;
+    char *body;
+    size_t body_size, body_capacity;
+    bool too_large, dispatched;
+    struct http_response response;
+    struct http_request *next;       /* in the queue */
+    double started;
+
+    pthread_mutex_t lock;
+    pthread_cond_t drained;
+    enum state state;
+    bool suspended;                  /* the connection */
+    bool gone;                       /* MHD has closed the connection */
+    int references;
+};
+
+struct httpd {
+    struct httpd_options opt;
+    char *bind;
+    struct route routes[ROUTES_MAX];
+    int nroutes;
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    int port;
+    pthread_t *workers;
+    int nworkers;
+    pthread_mutex_t lock;
+    pthread_cond_t work;             /* the queue has something, or the end has come */
+    struct http_request *first, *last;
+    int waiting;
+    int active;                      /* dispatched and not completed; atomic */
+    bool stopping, draining;         /* atomic */
+    uint64_t serial;
+};
+
+/* ---- small pieces ---------------------------------------------------------------------------------------------- */
+
+static bool pair_add(struct pair *list, int *n, int max, const char *name, const char *value)
+{
+    if (*n >= max) return false;
+    struct pair p = {strdup(name), strdup(value ? value : "")};
+    if (!p.name || !p.value) {
+        free(p.name);
+        free(p.value);
+        return false;
+    }
+    list[(*n)++] = p;
+    return true;
+}
+
+static void pairs_release(struct pair *list, int n)
+{
+    for (int i = 0; i < n; i++) {
+        free(list[i].name);
+        free(list[i].value);
+    }
+}
+
+static void request_release(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool last = --r->references == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (!last) return;
+    pairs_release(r->params, r->nparams);
+    pairs_release(r->path_params, r->npath_params);
+    pairs_release(r->response.headers, r->response.nheaders);
+    free(r->response.data);
+    free(r->body);
+    free(r->path);
+    pthread_cond_destroy(&r->drained);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+static const char *path_segment(const char *p, const char **ret_end)
+{
+    while (*p == '/') p++;
+    const char *end = p;
+    while (*end && *end != '/') end++;
+    *ret_end = end;
+    return p;
+}
+
+/* Does the path fit the pattern? Segments in braces take any non-empty segment and become path parameters. */
+static bool route_fits(const struct route *route, const char *path, struct http_request *r)
+{
+    const char *p = route->pattern, *q = path;
+    for (;;) {
+        const char *pe, *qe;
+        p = path_segment(p, &pe);
+        q = path_segment(q, &qe);
+        if (p == pe || q == qe) return p == pe && q == qe;
+        size_t pn = (size_t)(pe - p), qn = (size_t)(qe - q);
+        if (p[0] == '{') {
+            char name[64], value[512];
+            snprintf(name, sizeof name, "%.*s", (int)(pn - 2), p + 1);
+            snprintf(value, sizeof value, "%.*s", (int)qn, q);
+            if (qn >= sizeof value || !pair_add(r->path_params, &r->npath_params, SEGMENTS_MAX, name, value)) return false;
+        } else if (pn != qn || memcmp(p, q, pn)) {
+            return false;
+        }
+        p = pe;
+        q = qe;
+    }
+}
+
+static const struct route *find_route(struct httpd *h, struct http_request *r, bool *ret_other_method)
+{
+    const char *method = strcmp(r->method, "HEAD") ? r->method : "GET";
+    *ret_other_method = false;
+    for (int i = 0; i < h->nroutes; i++) {
+        bool fits = route_fits(&h->routes[i], r->path, r);
+        if (fits && !strcmp(h->routes[i].method, method)) return &h->routes[i];
+        if (fits) *ret_other_method = true;
+        pairs_release(r->path_params, r->npath_params);
+        r->npath_params = 0;
+    }
+    return NULL;
+}
+
+static enum MHD_Result take_param(void *user, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void)kind;
+    struct http_request *r = user;
+    return pair_add(r->params, &r->nparams, PARAMS_MAX, name, value) ? MHD_YES : MHD_NO;
+}
+
+/* application/x-www-form-urlencoded: decoded in place, pair by pair. */
+static void take_form(struct http_request *r)
+{
+    const char *type = http_header_in(r, "Content-Type");
+    if (!type || strncasecmp(type, "application/x-www-form-urlencoded", 33) || !r->body) return;
+    char *copy = strndup(r->body, r->body_size), *save = NULL;
+    if (!copy) return;
+    for (char *item = strtok_r(copy, "&", &save); item; item = strtok_r(NULL, "&", &save)) {
+        char *value = strchr(item, '=');
+        if (value) *value++ = 0;
+        for (char *c = item; *c; c++) if (*c == '+') *c = ' ';
+        MHD_http_unescape(item);
+        if (value) {
+            for (char *c = value; *c; c++) if (*c == '+') *c = ' ';
+            MHD_http_unescape(value);
+        }
+        pair_add(r->params, &r->nparams, PARAMS_MAX, item, value);
+    }
+    free(copy);
+}
+
+static void request_id(struct http_request *r)
+{
+    const char *given = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "X-Request-Id");
+    bool usable = given && strlen(given) < sizeof r->id && given[0];
+    for (const char *c = given; usable && *c; c++) usable = isalnum((unsigned char)*c) || strchr("-_.:", *c);
+    uint64_t serial = __atomic_add_fetch(&r->server->serial, 1, __ATOMIC_RELAXED);
+    if (usable) snprintf(r->id, sizeof r->id, "%s", given);
+    else snprintf(r->id, sizeof r->id, "%x-%llx", (unsigned)getpid(), (unsigned long long)serial);
+}
+
+/* ---- answers --------------------------------------------------------------------------------------------------- */
+
+static void account(struct http_request *r)
+{
+    char labels[160];
+    const char *route = r->route ? r->route->pattern : "none";
+    snprintf(labels, sizeof labels, "route=\"%s\",code=\"%d\"", route, r->response.status);
+    metric_add(metric_get(METRIC_COUNTER, "nightshift_http_requests_total", labels, "HTTP requests answered"), 1);
+    snprintf(labels, sizeof labels, "route=\"%s\"", route);
+    double elapsed = clock_seconds() - r->started;
+    metric_observe(metric_get(METRIC_HISTOGRAM, "nightshift_http_request_seconds", labels, "time to the whole answer"), elapsed);
+    if (log_enabled(LOG_DEBUG))
+        log_event(LOG_DEBUG, "http request", LOG_STR("method", r->method), LOG_STR("path", r->path), LOG_INT("status", r->response.status),
+                  LOG_DOUBLE("elapsed_ms", elapsed * 1e3), LOG_STR("request_id", r->id));
+}
+
+static void add_headers(struct http_request *r, struct MHD_Response *m)
+{
+    for (int i = 0; i < r->response.nheaders; i++) MHD_add_response_header(m, r->response.headers[i].name, r->response.headers[i].value);
+    MHD_add_response_header(m, "X-Request-Id", r->id);
+    MHD_add_response_header(m, "Access-Control-Allow-Origin", "*");
+    if (r->server->opt.server) MHD_add_response_header(m, "Server", r->server->opt.server);
+    if (httpd_draining(r->server)) MHD_add_response_header(m, "Connection", "close");
+}
+
+static enum MHD_Result queue_whole(struct http_request *r)
+{
+    struct http_response *w = &r->response;
+    struct MHD_Response *m = MHD_create_response_from_buffer(w->used, w->data ? w->data : (char *)"", MHD_RESPMEM_MUST_FREE);
+    if (!w->data) m = MHD_create_response_from_buffer(0, (char *)"", MHD_RESPMEM_PERSISTENT);
+    if (!m) return MHD_NO;
+    w->data = NULL; /* MHD frees it now */
+    w->used = w->capacity = 0;
+    add_headers(r, m);
+    enum MHD_Result ok = MHD_queue_response(r->connection, (unsigned)w->status, m);
+    MHD_destroy_response(m);
+    return ok;
+}
+
+/* MHD wants more of a stream: give what is there, or suspend until the worker has some. */
+static ssize_t stream_read(void *user, uint64_t pos, char *buf, size_t max)
+{
+    (void)pos;
+    struct http_request *r = user;
+    struct http_response *w = &r->response;
+    ssize_t n = 0;
+    pthread_mutex_lock(&r->lock);
+    if (w->used > 0) {
+        n = (ssize_t)(w->used < max ? w->used : max);
+        memcpy(buf, w->data, (size_t)n);
+        memmove(w->data, w->data + n, w->used - (size_t)n);
+        w->used -= (size_t)n;
+        pthread_cond_signal(&r->drained);
+    } else if (r->state == STREAM_DONE) {
+        n = MHD_CONTENT_READER_END_OF_STREAM;
+    } else if (r->state == BROKEN) {
+        n = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else {
+        r->suspended = true;
+        MHD_suspend_connection(r->connection);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
+static enum MHD_Result queue_stream(struct http_request *r)
+{
+    struct MHD_Response *m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, r, NULL);
+    if (!m) return MHD_NO;
+    add_headers(r, m);
+    enum MHD_Result ok = MHD_queue_response(r->connection, (unsigned)r->response.status, m);
+    MHD_destroy_response(m);
+    return ok;
+}
+
+/* Wake the connection if it sleeps. Called with r->lock held. */
+static void wake(struct http_request *r)
+{
+    if (!r->suspended || r->gone) return;
+    r->suspended = false;
+    MHD_resume_connection(r->connection);
+}
+
+static void finish(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->state == RUNNING) r->state = WHOLE;
+    else if (r->state == STREAM) r->state = STREAM_DONE;
+    wake(r);
+    pthread_mutex_unlock(&r->lock);
+    account(r);
+}
+
+/* ---- workers --------------------------------------------------------------------------------------------------- */
+
+static struct http_request *take_work(struct httpd *h)
+{
+    pthread_mutex_lock(&h->lock);
+    while (!h->first && !h->stopping) pthread_cond_wait(&h->work, &h->lock);
+    struct http_request *r = h->first;
+    if (r) {
+        h->first = r->next;
+        if (!h->first) h->last = NULL;
+        h->waiting--;
+    }
+    pthread_mutex_unlock(&h->lock);
+    return r;
+}
+
+static void *worker(void *user)
+{
+    struct httpd *h = user;
+    for (struct http_request *r; (r = take_work(h));) {
+        pthread_mutex_lock(&r->lock);
+        bool gone = r->gone;
+        r->state = RUNNING;
+        pthread_mutex_unlock(&r->lock);
+        if (!gone) r->route->handler(r, &r->response, r->route->user);
+        finish(r);
+        request_release(r);
+    }
+    return NULL;
+}
+
+static bool enqueue(struct httpd *h, struct http_request *r)
+{
+    pthread_mutex_lock(&h->lock);
+    bool room = h->waiting < h->opt.queue && !h->stopping;
+    if (room) {
+        r->next = NULL;
+        if (h->last) h->last->next = r;
+        else h->first = r;
+        h->last = r;
+        h->waiting++;
+        pthread_cond_signal(&h->work);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return room;
+}
+
+static enum MHD_Result dispatch(struct httpd *h, struct http_request *r)
+{
+    bool other_method;
+    r->dispatched = true;
+    __atomic_add_fetch(&h->active, 1, __ATOMIC_RELAXED);
+    take_form(r);
+    r->route = find_route(h, r, &other_method);
+    r->state = RUNNING;
+    if (r->too_large) http_error(&r->response, 413, "the request body is larger than %zu bytes", h->opt.body_limit);
+    else if (!r->route && other_method) http_error(&r->response, 405, "%s is not allowed on %s", r->method, r->path);
+    else if (!r->route) http_error(&r->response, 404, "nothing is at %s", r->path);
+    else if (r->route->flags & HTTP_INLINE) r->route->handler(r, &r->response, r->route->user);
+    else {
+        pthread_mutex_lock(&r->lock);
+        r->state = QUEUED;
+        r->references++;
+        r->suspended = true;
+        MHD_suspend_connection(r->connection);
+        pthread_mutex_unlock(&r->lock);
+        if (enqueue(h, r)) return MHD_YES;
+        pthread_mutex_lock(&r->lock);
+        r->references--;
+        r->state = RUNNING;
+        http_header_out(&r->response, "Retry-After", "1");
+        http_error(&r->response, 503, "the server is busy; try again in a second");
+        r->state = WHOLE;
+        wake(r);
+        pthread_mutex_unlock(&r->lock);
+        account(r);
+        return MHD_YES;
+    }
+    r->state = WHOLE;
+    account(r);
+    return queue_whole(r);
+}
+
+/* ---- MHD callbacks --------------------------------------------------------------------------------------------- */
+
+static struct http_request *request_new(struct httpd *h, struct MHD_Connection *connection, const char *url, const char *method)
+{
+    struct http_request *r = calloc(1, sizeof *r);
+    if (!r) return NULL;
+    r->server = h;
+    r->connection = connection;
+    r->references = 1;
+    r->response.status = 200;
+    r->started = clock_seconds();
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->drained, NULL);
+    snprintf(r->method, sizeof r->method, "%s", method);
+    r->path = strdup(url);
+    if (!r->path) {
+        request_release(r);
+        return NULL;
+    }
+    request_id(r);
+    MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_param, r);
+    return r;
+}
+
+static void take_body(struct http_request *r, const char *data, size_t size)
+{
+    if (r->too_large || r->body_size + size > r->server->opt.body_limit) {
+        r->too_large = true;
+        return;
+    }
+    if (r->body_size + size > r->body_capacity) {
+        size_t capacity = (r->body_size + size) * 2;
+        char *grown = realloc(r->body, capacity);
+        if (!grown) {
+            r->too_large = true;
+            return;
+        }
+        r->body = grown;
+        r->body_capacity = capacity;
+    }
+    memcpy(r->body + r->body_size, data, size);
+    r->body_size += size;
+}
+
+static enum MHD_Result access_handler(void *user, struct MHD_Connection *connection, const char *url, const char *method,
+                                      const char *version, const char *data, size_t *size, void **con_cls)
+{
+    (void)version;
+    struct httpd *h = user;
+    struct http_request *r = *con_cls;
+    if (!r) {
+        *con_cls = r = request_new(h, connection, url, method);
+        return r ? MHD_YES : MHD_NO;
+    }
+    if (*size) {
+        take_body(r, data, *size);
+        *size = 0;
+        return MHD_YES;
+    }
+    pthread_mutex_lock(&r->lock);
+    enum state state = r->state;
+    pthread_mutex_unlock(&r->lock);
+    if (state == READING) return dispatch(h, r);
+    if (state == WHOLE) return queue_whole(r);
+    if (state == STREAM || state == STREAM_DONE || state == BROKEN) return queue_stream(r);
+    return MHD_YES;
+}
+
+static void completed(void *user, struct MHD_Connection *connection, void **con_cls, enum MHD_RequestTerminationCode code)
+{
+    (void)connection, (void)code;
+    struct httpd *h = user;
+    struct http_request *r = *con_cls;
+    if (!r) return;
+    *con_cls = NULL;
+    if (r->dispatched) __atomic_sub_fetch(&h->active, 1, __ATOMIC_RELAXED);
+    pthread_mutex_lock(&r->lock);
+    r->gone = true;
+    pthread_cond_broadcast(&r->drained);
+    pthread_mutex_unlock(&r->lock);
+    request_release(r);
+}
+
+static void quiet(void *user, const char *fmt, va_list ap)
+{
+    (void)user;
+    char line[512];
+    vsnprintf(line, sizeof line, fmt, ap);
+    line[strcspn(line, "\n")] = 0;
+    log_text(LOG_DEBUG, "microhttpd: %s", line);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------ */
+
+struct httpd *httpd_new(const struct httpd_options *opt)
+{
+    struct httpd *h = calloc(1, sizeof *h);
+    if (!h) return NULL;
+    h->opt = *opt;
+    if (!h->opt.network_threads) h->opt.network_threads = 1;
+    if (!h->opt.workers) h->opt.workers = 4;
+    if (!h->opt.queue) h->opt.queue = 256;
+    if (!h->opt.connections) h->opt.connections = 1024;
+    if (!h->opt.idle_timeout_s) h->opt.idle_timeout_s = 30;
+    if (!h->opt.body_limit) h->opt.body_limit = 1 << 20;
+    h->bind = strdup(opt->bind ? opt->bind : "127.0.0.1");
+    h->workers = calloc((size_t)h->opt.workers, sizeof *h->workers);
+    h->listen_fd = -1;
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_cond_init(&h->work, NULL);
+    if (!h->bind || !h->workers) {
+        httpd_free(h);
+        return NULL;
+    }
+    return h;
+}
+
+enum err httpd_route(struct httpd *h, const char *method, const char *pattern, http_handler handler, void *user, int flags,
+                     struct error *err)
+{
+    if (h->nroutes == ROUTES_MAX) return ERROR(err, ERR_INTERNAL, "more than %d routes", ROUTES_MAX);
+    struct route *r = &h->routes[h->nroutes];
+    *r = (struct route){.pattern = strdup(pattern), .handler = handler, .user = user, .flags = flags};
+    if (!r->pattern) return ERROR(err, ERR_NOMEM, "could not add route '%s': out of memory", pattern);
+    snprintf(r->method, sizeof r->method, "%s", method);
+    h->nroutes++;
+    return ERR_OK;
+}
+
+static enum err listen_on(struct httpd *h, struct error *err)
+{
+    struct sockaddr_storage sa = {0};
+    socklen_t size;
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
+    if (inet_pton(AF_INET, h->bind, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)h->opt.port);
+        size = sizeof *v4;
+    } else if (inet_pton(AF_INET6, h->bind, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons((uint16_t)h->opt.port);
+        size = sizeof *v6;
+    } else {
+        return ERROR(err, ERR_SETTINGS, "cannot listen on '%s': not an IP address", h->bind);
+    }
+    int one = 1, fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sa, size) || listen(fd, 512) || getsockname(fd, (struct sockaddr *)&sa, &size)) {
+        int e = errno;
+        if (fd >= 0) close(fd);
+        ERROR(err, ERR_IO, "could not listen on %s port %d: %s", h->bind, h->opt.port, strerror(e));
+        if (e == EADDRINUSE) error_hint(err, "another program has that port; choose one with --port");
+        return ERR_IO;
+    }
+    h->listen_fd = fd;
+    h->port = ntohs(sa.ss_family == AF_INET ? v4->sin_port : v6->sin6_port);
+    return ERR_OK;
+}
+
+enum err httpd_start(struct httpd *h, struct error *err)
+{
+    enum err e = listen_on(h, err);
+    if (e) return e;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
+    struct MHD_OptionItem options[] = {
+        {MHD_OPTION_LISTEN_SOCKET, h->listen_fd, NULL},
+        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)quiet, NULL},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)completed, h},
+        {MHD_OPTION_CONNECTION_LIMIT, h->opt.connections, NULL},
+        {MHD_OPTION_CONNECTION_TIMEOUT, h->opt.idle_timeout_s, NULL},
+        {MHD_OPTION_PER_IP_CONNECTION_LIMIT, h->opt.connections_per_ip, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, 64 * 1024, NULL},
+        {h->opt.network_threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, h->opt.network_threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, access_handler, h, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    if (!h->daemon) return ERROR(err, ERR_IO, "could not start the HTTP server on %s port %d", h->bind, h->port);
+    for (; h->nworkers < h->opt.workers; h->nworkers++)
+        if (pthread_create(&h->workers[h->nworkers], NULL, worker, h)) break;
+    if (!h->nworkers) return ERROR(err, ERR_NOMEM, "could not start a worker thread");
+    return ERR_OK;
+}
+
+int httpd_port(const struct httpd *h)
+{
+    return h->port;
+}
+
+bool httpd_draining(const struct httpd *h)
+{
+    return __atomic_load_n(&h->draining, __ATOMIC_RELAXED);
+}
+
+int httpd_drain(struct httpd *h, double seconds)
+{
+    __atomic_store_n(&h->draining, true, __ATOMIC_RELAXED);
+    if (!h->daemon) return 0;
+    int fd = MHD_quiesce_daemon(h->daemon);
+    if (fd >= 0) close(fd);
+    h->listen_fd = -1;
+    double end = clock_seconds() + seconds;
+    int left;
+    while ((left = __atomic_load_n(&h->active, __ATOMIC_RELAXED)) > 0 && clock_seconds() < end)
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+    return left;
+}
+
+/* Streams whose client does not read are broken off (wait_for_reader), so that every worker comes back. */
+static void stop_workers(struct httpd *h)
+{
+    pthread_mutex_lock(&h->lock);
+    __atomic_store_n(&h->stopping, true, __ATOMIC_RELAXED);
+    pthread_cond_broadcast(&h->work);
+    pthread_mutex_unlock(&h->lock);
+    for (int i = 0; i < h->nworkers; i++) pthread_join(h->workers[i], NULL);
+    h->nworkers = 0;
+}
+
+void httpd_free(struct httpd *h)
+{
+    if (!h) return;
+    if (h->daemon && !httpd_draining(h)) httpd_drain(h, 0);
+    stop_workers(h);
+    if (h->daemon) MHD_stop_daemon(h->daemon);
+    if (h->listen_fd >= 0 && !h->daemon) close(h->listen_fd);
+    for (int i = 0; i < h->nroutes; i++) free(h->routes[i].pattern);
+    pthread_cond_destroy(&h->work);
+    pthread_mutex_destroy(&h->lock);
+    free(h->workers);
+    free(h->bind);
+    free(h);
+}
+
+/* ---- in a handler ---------------------------------------------------------------------------------------------- */
+
+const char *http_method(const struct http_request *r)
+{
+    return r->method;
+}
+
+const char *http_path(const struct http_request *r)
+{
+    return r->path;
+}
+
+const char *http_path_param(const struct http_request *r, const char *name)
+{
+    for (int i = 0; i < r->npath_params; i++)
+        if (!strcmp(r->path_params[i].name, name)) return r->path_params[i].value;
+    return NULL;
+}
+
+const char *http_param_at(const struct http_request *r, const char *name, int index)
+{
+    for (int i = 0; i < r->nparams; i++)
+        if (!strcasecmp(r->params[i].name, name) && index-- == 0) return r->params[i].value;
+    return NULL;
+}
+
+const char *http_param(const struct http_request *r, const char *name)
+{
+    return http_param_at(r, name, 0);
+}
+
+int http_param_count(const struct http_request *r, const char *name)
+{
+    int n = 0;
+    for (int i = 0; i < r->nparams; i++) n += !strcasecmp(r->params[i].name, name);
+    return n;
+}
+
+const char *http_header_in(const struct http_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+}
+
+const char *http_body(const struct http_request *r, size_t *ret_size)
+{
+    *ret_size = r->body_size;
+    return r->body ? r->body : "";
+}
+
+const char *http_request_id(const struct http_request *r)
+{
+    return r->id;
+}
+
+bool http_client_gone(const struct http_request *r)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    char byte;
+    if (!info) return true;
+    ssize_t n = recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+void http_status(struct http_response *w, int status)
+{
+    w->status = status;
+}
+
+void http_header_out(struct http_response *w, const char *name, const char *value)
+{
+    for (int i = 0; i < w->nheaders; i++)
+        if (!strcasecmp(w->headers[i].name, name)) {
+            char *copy = strdup(value);
+            if (!copy) return;
+            free(w->headers[i].value);
+            w->headers[i].value = copy;
+            return;
+        }
+    pair_add(w->headers, &w->nheaders, HEADERS_MAX, name, value);
+}
+
+static struct http_request *request_of(struct http_response *w)
+{
+    return (struct http_request *)((char *)w - offsetof(struct http_request, response));
+}
+
+static bool make_room(struct http_response *w, size_t size)
+{
+    if (w->used + size <= w->capacity) return true;
+    size_t capacity = w->capacity ? w->capacity : 4096;
+    while (capacity < w->used + size) capacity *= 2;
+    char *grown = realloc(w->data, capacity);
+    if (!grown) return false;
+    w->data = grown;
+    w->capacity = capacity;
+    return true;
+}
+
+/* Append at most what the buffer may hold. Called with the lock held. Returned: bytes taken, -1: no memory. */
+static ssize_t append(struct http_response *w, const char *data, size_t size)
+{
+    size_t room = w->used < HTTP_BUFFER ? HTTP_BUFFER - w->used : 0;
+    if (size > room) size = room;
+    if (!make_room(w, size)) return -1;
+    memcpy(w->data + w->used, data, size);
+    w->used += size;
+    return (ssize_t)size;
+}
+
+/* Wait until MHD took something; a server that stops breaks the stream of a client that does not read. */
+static void wait_for_reader(struct http_request *r)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 1;
+    pthread_cond_timedwait(&r->drained, &r->lock, &until);
+    if (__atomic_load_n(&r->server->stopping, __ATOMIC_RELAXED) && r->response.used >= HTTP_BUFFER) {
+        r->state = BROKEN;
+        wake(r);
+    }
+}
+
+bool http_write(struct http_response *w, const void *data, size_t size)
+{
+    struct http_request *r = request_of(w);
+    const char *p = data;
+    bool inline_route = r->route && (r->route->flags & HTTP_INLINE);
+    if (inline_route || !r->route) { /* whole answers of the network thread: no stream, no lock to wait on */
+        if (!make_room(w, size)) return false;
+        memcpy(w->data + w->used, p, size);
+        w->used += size;
+        return true;
+    }
+    pthread_mutex_lock(&r->lock);
+    while (size && !r->gone && r->state != BROKEN) {
+        ssize_t n = append(w, p, size);
+        if (n < 0) break;
+        p += n;
+        size -= (size_t)n;
+        if (!size) break;
+        if (r->state == RUNNING) r->state = STREAM;
+        wake(r);
+        wait_for_reader(r);
+    }
+    if (r->state == STREAM) wake(r);
+    bool good = size == 0 && !r->gone;
+    pthread_mutex_unlock(&r->lock);
+    return good;
+}
+
+bool http_printf(struct http_response *w, const char *fmt, ...)
+{
+    char small[512];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(small, sizeof small, fmt, ap);
+    va_end(ap);
+    if (n < 0) return false;
+    if ((size_t)n < sizeof small) return http_write(w, small, (size_t)n);
+    char *large = malloc((size_t)n + 1);
+    if (!large) return false;
+    va_start(ap, fmt);
+    vsnprintf(large, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    bool good = http_write(w, large, (size_t)n);
+    free(large);
+    return good;
+}
+
+bool http_streaming(const struct http_response *w)
+{
+    struct http_request *r = request_of((struct http_response *)(uintptr_t)w);
+    pthread_mutex_lock(&r->lock);
+    bool streaming = r->state == STREAM || r->state == BROKEN;
+    pthread_mutex_unlock(&r->lock);
+    return streaming;
+}
+
+void http_abort(struct http_response *w)
+{
+    struct http_request *r = request_of(w);
+    pthread_mutex_lock(&r->lock);
+    r->state = BROKEN;
+    wake(r);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void http_discard(struct http_response *w)
+{
+    w->used = 0;
+}
+
+void http_error(struct http_response *w, int status, const char *fmt, ...)
+{
+    char message[512], escaped[2 * sizeof message];
+    size_t n = 0;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    for (const char *c = message; *c && n < sizeof escaped - 2; c++) {
+        if (*c == '"' || *c == '\\') escaped[n++] = '\\';
+        escaped[n++] = (unsigned char)*c < 32 ? ' ' : *c;
+    }
+    escaped[n] = 0;
+    w->used = 0;
+    w->status = status;
+    http_header_out(w, "Content-Type", "application/json");
+    char text[sizeof escaped + 64];
+    n = (size_t)snprintf(text, sizeof text, "{\"error\": {\"status\": %d, \"message\": \"%s\"}}\n", status, escaped);
+    if (make_room(w, n)) {
+        memcpy(w->data, text, n);
+        w->used = n;
+    }
+}

@@ -1,0 +1,86 @@
+/* The HTTP server of catalog and jobrunner: the only caller of libmicrohttpd.
+ *
+ *     socket -> MHD threads (epoll): parse, route, body -> bounded queue -> worker threads: handler(request, response)
+ *                     ^                                                            |
+ *                     +---- whole answer, or a stream through a bounded buffer ----+
+ *
+ * A handler runs in a worker thread and may block (a query). It writes its answer with http_write(); up to
+ * HTTP_BUFFER bytes it is sent with Content-Length, beyond that as a chunked stream: http_write() then blocks while the
+ * client is slow (back-pressure to the database) and returns false when the client has left. A handler that fails
+ * while streaming calls http_abort(): the connection is dropped without the final chunk, so that a client can see it.
+ *
+ * Properties: (1) memory per request is bounded; (2) a full queue answers 503 with Retry-After at once; (3) routes marked
+ * HTTP_INLINE run in the network thread and must not block: health and metrics answer while every worker is busy.
+ * Safety: request and response belong to the handler until it returns.                                              */
+#ifndef NIGHTSHIFT_COMMON_HTTPD_H
+#define NIGHTSHIFT_COMMON_HTTPD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+#define HTTP_BUFFER (256 * 1024)
+
+struct httpd;
+struct http_request;
+struct http_response;
+
+enum http_route_flags { HTTP_INLINE = 1 };
+
+typedef void (*http_handler)(struct http_request *request, struct http_response *response, void *user);
+
+struct httpd_options {
+    const char *bind;        /* "127.0.0.1", "0.0.0.0", "::" */
+    int port;                /* 0: any free one */
+    int network_threads;     /* 0: 1 */
+    int workers;             /* 0: 4 */
+    int queue;               /* requests that may wait for a worker; 0: 256 */
+    int connections;         /* 0: 1024 */
+    int connections_per_ip;  /* 0: no limit */
+    int idle_timeout_s;      /* 0: 30 */
+    size_t body_limit;       /* 0: 1 MiB */
+    const char *server;      /* value of the Server header */
+};
+
+/* ---- life ----------------------------------------------------------------------------------------------------- */
+
+struct httpd *httpd_new(const struct httpd_options *opt); /* NULL: no memory */
+/* Routes are added before the start, most specific first. pattern: "/v1/objects/{id}/lightcurve"; HEAD follows GET. */
+enum err httpd_route(struct httpd *h, const char *method, const char *pattern, http_handler handler, void *user, int flags,
+                     struct error *err);
+enum err httpd_start(struct httpd *h, struct error *err); /* ERR_IO when the address is in use */
+int httpd_port(const struct httpd *h);
+
+/* Stop accepting, finish what runs (at most `seconds`), answer with Connection: close. Returned: requests cut off. */
+int httpd_drain(struct httpd *h, double seconds);
+bool httpd_draining(const struct httpd *h);
+void httpd_free(struct httpd *h); /* stops at once if not drained; takes NULL */
+
+/* ---- in a handler --------------------------------------------------------------------------------------------- */
+
+const char *http_method(const struct http_request *r);
+const char *http_path(const struct http_request *r);
+const char *http_path_param(const struct http_request *r, const char *name); /* decoded; NULL if none */
+/* Query and (for POST application/x-www-form-urlencoded) form parameters; names without regard to case (DALI). */
+const char *http_param(const struct http_request *r, const char *name);
+int http_param_count(const struct http_request *r, const char *name);
+const char *http_param_at(const struct http_request *r, const char *name, int i);
+const char *http_header_in(const struct http_request *r, const char *name);
+const char *http_body(const struct http_request *r, size_t *ret_size);
+const char *http_request_id(const struct http_request *r); /* the caller's X-Request-Id, or ours */
+bool http_client_gone(const struct http_request *r);       /* has the peer closed its socket? */
+
+void http_status(struct http_response *w, int status);                                  /* before the first write */
+void http_header_out(struct http_response *w, const char *name, const char *value);     /* before the first write */
+bool http_write(struct http_response *w, const void *data, size_t size);                /* false: the client left */
+bool http_printf(struct http_response *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool http_streaming(const struct http_response *w);  /* are bytes on their way already? */
+void http_abort(struct http_response *w);            /* drop the connection in mid-stream */
+void http_discard(struct http_response *w);          /* forget what was written, if nothing has been sent */
+
+/* A JSON error document {"error": {"status": n, "message": "..."}}. */
+void http_error(struct http_response *w, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

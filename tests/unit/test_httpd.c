@@ -1,0 +1,238 @@
+#include "common/httpd.h"
+#include "common/metrics.h"
+#include "tests/support/check.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct httpd *server;
+static char base[64];
+static _Atomic int hold; /* the slow handler waits for this */
+
+static void hello(struct http_request *r, struct http_response *w, void *user)
+{
+    (void)user;
+    http_header_out(w, "Content-Type", "text/plain");
+    http_printf(w, "%s %s %s", http_method(r), http_path_param(r, "id"), http_param(r, "RA") ? http_param(r, "RA") : "-");
+}
+
+static void stream(struct http_request *r, struct http_response *w, void *user)
+{
+    (void)user;
+    long n = atol(http_param(r, "n"));
+    char block[1000];
+    memset(block, 'x', sizeof block);
+    for (long i = 0; i < n; i++)
+        if (!http_write(w, block, sizeof block)) return;
+    if (http_param(r, "break")) http_abort(w);
+}
+
+static void slow(struct http_request *r, struct http_response *w, void *user)
+{
+    (void)r, (void)user;
+    while (hold) usleep(1000);
+    http_printf(w, "done");
+}
+
+static void alive(struct http_request *r, struct http_response *w, void *user)
+{
+    (void)r, (void)user;
+    http_printf(w, "ok");
+}
+
+static int start(void **state)
+{
+    (void)state;
+    curl_global_init(CURL_GLOBAL_ALL);
+    struct httpd_options opt = {.bind = "127.0.0.1", .workers = 2, .queue = 2, .body_limit = 1000, .server = "test/1"};
+    struct error err = ERROR_INIT;
+    server = httpd_new(&opt);
+    httpd_route(server, "GET", "/v1/things/{id}", hello, NULL, 0, &err);
+    httpd_route(server, "POST", "/v1/things/{id}", hello, NULL, 0, &err);
+    httpd_route(server, "GET", "/stream", stream, NULL, 0, &err);
+    httpd_route(server, "GET", "/slow", slow, NULL, 0, &err);
+    httpd_route(server, "GET", "/healthz", alive, NULL, HTTP_INLINE, &err);
+    if (httpd_start(server, &err)) return -1;
+    snprintf(base, sizeof base, "http://127.0.0.1:%d", httpd_port(server));
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    httpd_free(server);
+    return 0;
+}
+
+struct answer {
+    char head[4096];
+    char *body;
+    size_t size;
+    long status;
+    CURLcode code;
+};
+
+static size_t keep(char *data, size_t one, size_t n, void *user)
+{
+    struct answer *a = user;
+    (void)one;
+    a->body = realloc(a->body, a->size + n + 1);
+    memcpy(a->body + a->size, data, n);
+    a->size += n;
+    a->body[a->size] = 0;
+    return n;
+}
+
+static size_t keep_head(char *data, size_t one, size_t n, void *user)
+{
+    struct answer *a = user;
+    (void)one;
+    strncat(a->head, data, n < 1000 ? n : 1000);
+    return n;
+}
+
+static struct answer ask(const char *path, const char *post)
+{
+    struct answer a = {.body = calloc(1, 1)};
+    char url[256];
+    CURL *c = curl_easy_init();
+    snprintf(url, sizeof url, "%s%s", base, path);
+    curl_easy_setopt(c, CURLOPT_URL, url);
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, keep);
+    curl_easy_setopt(c, CURLOPT_WRITEDATA, &a);
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, keep_head);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, &a);
+    if (post) curl_easy_setopt(c, CURLOPT_POSTFIELDS, post);
+    a.code = curl_easy_perform(c);
+    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &a.status);
+    curl_easy_cleanup(c);
+    return a;
+}
+
+static void test_httpd__path_query_and_form_parameters(void **state)
+{
+    (void)state;
+    struct answer a = ask("/v1/things/a%20b?ra=1%2B2", NULL);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body, "GET a b 1+2");
+    assert_non_null(strstr(a.head, "X-Request-Id: "));
+    assert_non_null(strstr(a.head, "Content-Length: 11"));
+    free(a.body);
+    a = ask("/v1/things/7", "RA=10.5+x&DEC=%2D2");
+    assert_string_equal(a.body, "POST 7 10.5 x");
+    free(a.body);
+}
+
+static void test_httpd__wrong_requests_get_their_status(void **state)
+{
+    (void)state;
+    char large[2000];
+    memset(large, 'a', sizeof large);
+    large[sizeof large - 1] = 0;
+    struct { const char *path, *post; long status; } cases[] = {
+        {"/nothing", NULL, 404}, {"/v1/things", NULL, 404}, {"/v1/things/1/2", NULL, 404},
+        {"/stream", "x=1", 405}, {"/v1/things/1", large, 413}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct answer a = ask(cases[i].path, cases[i].post);
+        assert_int_equal(a.status, cases[i].status);
+        assert_non_null(strstr(a.body, "\"message\""));
+        free(a.body);
+    }
+}
+
+static void test_httpd__long_answers_are_streamed_whole(void **state)
+{
+    (void)state;
+    struct answer a = ask("/stream?n=20000", NULL);
+    assert_int_equal(a.code, CURLE_OK);
+    assert_int_equal(a.size, 20000 * 1000);
+    assert_non_null(strstr(a.head, "chunked"));
+    free(a.body);
+}
+
+static void test_httpd__broken_stream_is_seen_to_be_broken(void **state)
+{
+    (void)state;
+    struct answer a = ask("/stream?n=2000&break=1", NULL);
+    assert_int_not_equal(a.code, CURLE_OK);
+    free(a.body);
+}
+
+static void *ask_slow(void *user)
+{
+    struct answer a = ask("/slow", NULL);
+    *(long *)user = a.status;
+    free(a.body);
+    return NULL;
+}
+
+static void test_httpd__full_queue_answers_503_and_health_goes_on(void **state)
+{
+    (void)state;
+    enum { N = 8 };
+    pthread_t threads[N];
+    long status[N];
+    hold = 1;
+    for (int i = 0; i < N; i++) { /* one after the other: a request that a worker has not yet taken counts as waiting */
+        pthread_create(&threads[i], NULL, ask_slow, &status[i]);
+        usleep(50 * 1000);
+    }
+    struct answer a = ask("/healthz", NULL);
+    assert_string_equal(a.body, "ok");
+    free(a.body);
+    hold = 0;
+    int good = 0, busy = 0;
+    for (int i = 0; i < N; i++) {
+        pthread_join(threads[i], NULL);
+        good += status[i] == 200;
+        busy += status[i] == 503;
+    }
+    assert_int_equal(good + busy, N);
+    assert_int_equal(good, 4); /* two workers and a queue of two */
+}
+
+static void test_httpd__metrics_count_requests(void **state)
+{
+    (void)state;
+    size_t size;
+    char *text = metrics_text(&size);
+    assert_non_null(strstr(text, "# TYPE nightshift_http_requests_total counter"));
+    assert_non_null(strstr(text, "nightshift_http_requests_total{route=\"/slow\",code=\"200\"} 4"));
+    assert_non_null(strstr(text, "nightshift_http_request_seconds_bucket{route=\"/slow\",le=\"+Inf\"} 8"));
+    free(text);
+}
+
+static void test_httpd__drain_finishes_what_runs(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    long status = 0;
+    hold = 1;
+    pthread_create(&thread, NULL, ask_slow, &status);
+    usleep(100 * 1000);
+    hold = 0;
+    assert_int_equal(httpd_drain(server, 5), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(status, 200);
+    struct answer a = ask("/healthz", NULL);
+    assert_int_not_equal(a.code, CURLE_OK);
+    free(a.body);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_httpd__path_query_and_form_parameters),
+        cmocka_unit_test(test_httpd__wrong_requests_get_their_status),
+        cmocka_unit_test(test_httpd__long_answers_are_streamed_whole),
+        cmocka_unit_test(test_httpd__broken_stream_is_seen_to_be_broken),
+        cmocka_unit_test(test_httpd__full_queue_answers_503_and_health_goes_on),
+        cmocka_unit_test(test_httpd__metrics_count_requests),
+        cmocka_unit_test(test_httpd__drain_finishes_what_runs),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}
