@@ -19,11 +19,13 @@ struct calib {
 };
 
 /* The best calibration of `kind` for the exposure: same instrument, CCD, binning and size; flats of the same filter;
- * darks prefer the same exposure time (any other is scaled); then the nearest in time, then the smallest id.
+ * darks prefer the same temperature (to 2 C, where both are known), then the same exposure time (any other is scaled);
+ * then the nearest in time, then the smallest id.
  * Returned: index into calibs, or -1 with the reason (what was nearest and what kept it out) in why (>= 200 bytes). */
 int calib_choose(enum frame_type kind, const struct exposure_meta *exposure, const struct calib *calibs, int n, char *why);
 
-/* Do two frames belong to one calibration group (same instrument, CCD, binning, size; flats: filter; darks: exposure)? */
+/* Do two frames belong to one calibration group (same type, instrument, CCD, binning, size; flats: filter; darks: exposure;
+ * lights: both)? */
 bool calib_same_group(const struct exposure_meta *a, const struct exposure_meta *b);
 
 #endif
