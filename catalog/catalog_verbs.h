@@ -6,4 +6,6 @@
 
 extern const struct verb catalog_verbs[];
 
+int verb_db(int argc, char **argv); /* verb_db.c */
+
 #endif

@@ -41,3 +41,8 @@ S(PHOT_APERTURES, "phot.apertures", "", SETTING_DOUBLES, "pixel", "5,10,20", 0.1
 S(PHOT_KRON_FACT, "phot.kron_fact", "", SETTING_DOUBLE, "", "2.5", 0, 100, SETTING_RESULT, "k of PHOT_AUTOPARAMS")
 S(PHOT_KRON_MIN, "phot.kron_min", "", SETTING_DOUBLE, "pixel", "3.5", 0, 100, SETTING_RESULT, "smallest Kron radius of PHOT_AUTOPARAMS")
 S(PHOT_FLUXFRAC, "phot.fluxfrac", "", SETTING_DOUBLES, "", "0.5", 0.001, 1, SETTING_RESULT, "fractions of FLUX_RADIUS (PHOT_FLUXFRAC)")
+
+/* -- catalogue -------------------------------------------------------------------------------------------------- */
+S(DB_DATA, "db.data", "", SETTING_STRING, "", "", 0, 0, 0, "folder of the private database; empty: /var/lib/nightshift as root, else XDG_DATA_HOME/nightshift")
+S(DB_PROGRAMS, "db.programs", "", SETTING_STRING, "", "", 0, 0, 0, "folder of PostgreSQL's programs; empty: the newest below /usr/lib/postgresql, else PATH")
+S(ASSOC_RADIUS, "associate.radius", "", SETTING_DOUBLE, "arcsec", "0", 0, 60, 0, "matching radius of detections and objects; 0: the larger of 1 and half the seeing")
