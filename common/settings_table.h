@@ -44,5 +44,5 @@ S(PHOT_FLUXFRAC, "phot.fluxfrac", "", SETTING_DOUBLES, "", "0.5", 0.001, 1, SETT
 
 /* -- catalogue -------------------------------------------------------------------------------------------------- */
 S(DB_DATA, "db.data", "", SETTING_STRING, "", "", 0, 0, 0, "folder of the private database; empty: /var/lib/nightshift as root, else XDG_DATA_HOME/nightshift")
-S(DB_PROGRAMS, "db.programs", "", SETTING_STRING, "", "", 0, 0, 0, "folder of PostgreSQL's programs; empty: the newest below /usr/lib/postgresql, else PATH")
+S(DB_PROGRAMS, "db.programs", "", SETTING_STRING, "", "", 0, 0, 0, "folder of PostgreSQL's programs; empty: the newest that Debian installed, else PATH")
 S(ASSOC_RADIUS, "associate.radius", "", SETTING_DOUBLE, "arcsec", "0", 0, 60, 0, "matching radius of detections and objects; 0: the larger of 1 and half the seeing")
