@@ -35,12 +35,18 @@ struct hdu_info {
 
 /* Status: ERR_NOT_FOUND, ERR_UNREADABLE (permission, directory, not FITS), ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
 enum err frameio_open(const char *path, struct frameio_in **ret, struct error *err);
+/* The same without looking beyond the first HDU: the others are read when they are asked for (headers of many files). */
+enum err frameio_open_lazily(const char *path, struct frameio_in **ret, struct error *err);
 void frameio_close(struct frameio_in *f); /* takes NULL */
 int frameio_hdu_count(struct frameio_in *f); /* HDUs found; a damaged tail ends the count (frameio_open reports it as a doubt) */
 
 /* hdu is 1-based, as FITS and its users count. */
 enum err frameio_hdu_info(struct frameio_in *f, int hdu, struct hdu_info *ret, struct error *err);
 enum err frameio_hdu_header(struct frameio_in *f, int hdu, struct header *ret, struct error *err); /* cards as stored; a compressed image gives the header of the image it stands for */
+
+/* The same with the primary's cards merged in (what instrument_meta() takes). ERR_CORRUPT when the file ends before the HDU's
+ * data do; that is not looked at in files that must be inflated first. */
+enum err frameio_merged_header(struct frameio_in *f, int hdu, struct header *ret, struct error *err);
 
 /* The first HDU that holds a two-dimensional image (or a cube of one plane), 0 if none. */
 int frameio_first_image(struct frameio_in *f);

@@ -13,8 +13,7 @@
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
-/* Open without looking beyond the first HDU. */
-static enum err open_lazily(const char *path, struct frameio_in **ret, struct error *err)
+enum err frameio_open_lazily(const char *path, struct frameio_in **ret, struct error *err)
 {
     struct source *source = NULL;
     enum err code = source_open(path, &source, err);
@@ -24,7 +23,7 @@ static enum err open_lazily(const char *path, struct frameio_in **ret, struct er
 enum err frameio_open(const char *path, struct frameio_in **ret, struct error *err)
 {
     struct frameio_in *f = NULL;
-    enum err code = open_lazily(path, &f, err);
+    enum err code = frameio_open_lazily(path, &f, err);
     while (!code && !f->scanned) code = scan_next(f, err);
     if (code) {
         frameio_close(f);
@@ -298,27 +297,33 @@ static enum err merged_header(struct frameio_in *f, int hdu, struct header *ret,
     return code ? hdu_error(f, hdu, err, code) : ERR_OK;
 }
 
-enum err frameio_read_header(const char *path, int hdu, struct header *ret, struct error *err)
+enum err frameio_merged_header(struct frameio_in *f, int hdu, struct header *ret, struct error *err)
 {
-    struct frameio_in *f = NULL;
     struct hdu *h = NULL;
     struct header merged;
     header_init(&merged);
-    enum err code = open_lazily(path, &f, err);
-    if (!code && hdu == 0) code = scan_first_image(f, &hdu, err);
-    if (!code && hdu == 0) hdu = 1;
-    if (!code) code = scan_hdu(f, hdu, &h, err);
+    enum err code = scan_hdu(f, hdu, &h, err);
     if (!code && !source_is_inflated(f->source)) code = hdu_require_data(f, hdu, h, err);
     if (!code) code = merged_header(f, hdu, &merged, err);
-    frameio_close(f);
     if (code) {
         header_release(&merged);
-        error_subject(err, path, hdu);
-        return code;
+        return hdu_error(f, hdu, err, code);
     }
     header_release(ret);
     *ret = merged;
     return ERR_OK;
+}
+
+enum err frameio_read_header(const char *path, int hdu, struct header *ret, struct error *err)
+{
+    struct frameio_in *f = NULL;
+    enum err code = frameio_open_lazily(path, &f, err);
+    if (!code && hdu == 0) code = scan_first_image(f, &hdu, err);
+    if (!code && hdu == 0) hdu = 1;
+    if (!code) code = frameio_merged_header(f, hdu, ret, err);
+    frameio_close(f);
+    if (code) error_subject(err, path, hdu);
+    return code;
 }
 
 static enum err no_image(struct frameio_in *f, struct error *err)
@@ -350,7 +355,7 @@ enum err frameio_read_image(const char *path, int hdu, struct frame *ret, struct
     struct frameio_in *f = NULL;
     struct frame frame;
     frame_init(&frame);
-    enum err code = open_lazily(path, &f, err);
+    enum err code = frameio_open_lazily(path, &f, err);
     if (!code && hdu == 0) code = scan_first_image(f, &hdu, err);
     if (!code && hdu == 0) code = no_image(f, err);
     if (!code) code = read_sci(f, hdu, FRAME_SCI, &frame, err);
