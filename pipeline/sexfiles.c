@@ -372,9 +372,9 @@ enum err sex_kernel_parse(struct sex_kernel *ret, const char *text, size_t size,
 
 /* ---- network ---------------------------------------------------------------------------------------------------- */
 
-#define NNW_NUMBERS (4 + 2 * SEX_NNW_INPUTS + SEX_NNW_HIDDEN * (SEX_NNW_INPUTS + 1) + SEX_NNW_HIDDEN + 1 + 2)
+#define NNW_NUMBERS (4 + 2 * NETWORK_INPUTS + NETWORK_HIDDEN * (NETWORK_INPUTS + 1) + NETWORK_HIDDEN + 1 + 2)
 
-enum err sex_nnw_parse(struct sex_nnw *ret, const char *text, size_t size, const char *name, struct error *err)
+enum err sex_nnw_parse(struct star_network *ret, const char *text, size_t size, const char *name, struct error *err)
 {
     struct lines s = {text, text + size, 0};
     char line[2048], word[64];
@@ -392,14 +392,14 @@ enum err sex_nnw_parse(struct sex_nnw *ret, const char *text, size_t size, const
             }
         }
     }
-    if (n != NNW_NUMBERS || v[0] != 3 || v[1] != SEX_NNW_INPUTS || v[2] != SEX_NNW_HIDDEN || v[3] != 1)
+    if (n != NNW_NUMBERS || v[0] != 3 || v[1] != NETWORK_INPUTS || v[2] != NETWORK_HIDDEN || v[3] != 1)
         return ERROR(err, ERR_SETTINGS, "the network '%.400s' does not have 10 inputs, 10 hidden neurons and 1 output", name);
     const double *p = v + 4;
-    for (int i = 0; i < SEX_NNW_INPUTS; i++) ret->bias[i] = (float)*p++;
-    for (int i = 0; i < SEX_NNW_INPUTS; i++) ret->scale[i] = (float)*p++;
-    for (int h = 0; h < SEX_NNW_HIDDEN; h++)
-        for (int i = 0; i <= SEX_NNW_INPUTS; i++) ret->hidden[h][i] = (float)*p++;
-    for (int i = 0; i <= SEX_NNW_HIDDEN; i++) ret->output[i] = (float)*p++;
+    for (int i = 0; i < NETWORK_INPUTS; i++) ret->bias[i] = (float)*p++;
+    for (int i = 0; i < NETWORK_INPUTS; i++) ret->scale[i] = (float)*p++;
+    for (int h = 0; h < NETWORK_HIDDEN; h++)
+        for (int i = 0; i <= NETWORK_INPUTS; i++) ret->hidden[h][i] = (float)*p++;
+    for (int i = 0; i <= NETWORK_HIDDEN; i++) ret->output[i] = (float)*p++;
     ret->out_bias = (float)p[0];
     ret->out_scale = (float)p[1];
     return ERR_OK;
@@ -443,4 +443,4 @@ static enum err read_text(const char *path, char **ret, size_t *ret_size, struct
 READER(sex_config_read, struct sex_config, sex_config_parse)
 READER(sex_params_read, struct sex_params, sex_params_parse)
 READER(sex_kernel_read, struct sex_kernel, sex_kernel_parse)
-READER(sex_nnw_read, struct sex_nnw, sex_nnw_parse)
+READER(sex_nnw_read, struct star_network, sex_nnw_parse)

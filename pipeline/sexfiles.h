@@ -13,6 +13,7 @@
 
 #include "common/detections.h"
 #include "common/err.h"
+#include "processors/stellarity.h"
 
 #define SEX_LIST_MAX 64
 #define SEX_WORDS_MAX 16
@@ -130,16 +131,8 @@ struct sex_kernel {
 enum err sex_kernel_parse(struct sex_kernel *ret, const char *text, size_t size, const char *name, struct error *err);
 enum err sex_kernel_read(struct sex_kernel *ret, const char *path, struct error *err);
 
-#define SEX_NNW_INPUTS 10
-#define SEX_NNW_HIDDEN 10
-struct sex_nnw {
-    float bias[SEX_NNW_INPUTS], scale[SEX_NNW_INPUTS];
-    float hidden[SEX_NNW_HIDDEN][SEX_NNW_INPUTS + 1]; /* last: bias */
-    float output[SEX_NNW_HIDDEN + 1];
-    float out_bias, out_scale;
-};
 /* Status: ERR_SETTINGS when it is not a network of 10 inputs, 10 hidden neurons and 1 output. */
-enum err sex_nnw_parse(struct sex_nnw *ret, const char *text, size_t size, const char *name, struct error *err);
-enum err sex_nnw_read(struct sex_nnw *ret, const char *path, struct error *err);
+enum err sex_nnw_parse(struct star_network *ret, const char *text, size_t size, const char *name, struct error *err);
+enum err sex_nnw_read(struct star_network *ret, const char *path, struct error *err);
 
 #endif

@@ -19,12 +19,19 @@ struct image_view {
     const float *sigma2;    /* background variance per pixel, unit^2 (without the objects' own photon noise);
                                NULL: sigma2_const everywhere. <= 0 or NaN: pixel unusable */
     float sigma2_const;
-    const mask_t *mask;     /* NULL: none; MASK_UNUSABLE pixels are left out of sums */
+    const mask_t *mask;     /* NULL: none; pixels that are not mask_is_measurable() are left out of sums */
     const int32_t *segment; /* 0: sky, else object index + 1; -1: above the threshold in a group too small to be an
                                object (Source Extractor keeps those out of apertures too); NULL before detection */
     float gain;             /* electrons per image unit for the photon noise of objects; 0: infinite (no photon term) */
     float saturate;         /* image units above the local background plus background: raw level; INFINITY: none */
 };
+
+/* May a pixel's value enter the sums over an object? Saturated cores do, flagged, for want of better; interpolated pixels
+ * do; the rest of MASK_UNUSABLE does not. */
+static inline int mask_is_measurable(mask_t m)
+{
+    return (m & MASK_INTERPOLATED) != 0 || !(m & (MASK_UNUSABLE & ~(MASK_SATURATED | MASK_BLEED)));
+}
 
 struct object_pixel {
     int32_t x, y;

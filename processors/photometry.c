@@ -70,7 +70,7 @@ static bool span(double centre, double half, int64_t n, int32_t *a, int32_t *b)
 
 static bool usable_mask(const struct image_view *v, int64_t i)
 {
-    return !v->mask || !(v->mask[i] & MASK_UNUSABLE);
+    return !v->mask || mask_is_measurable(v->mask[i]);
 }
 
 static bool usable_variance(const struct image_view *v, int64_t i)
@@ -100,7 +100,7 @@ static void note_bad(struct stamp *s, const struct image_view *v, int32_t id, en
 static bool row_has_unusable(const struct stamp *s, const struct image_view *v, int64_t at)
 {
     bool any = false;
-    for (int32_t k = 0; v->mask && k < s->nx; k++) any |= (v->mask[at + k] & MASK_UNUSABLE) != 0;
+    for (int32_t k = 0; v->mask && k < s->nx; k++) any |= !mask_is_measurable(v->mask[at + k]);
     for (int32_t k = 0; v->sigma2 && k < s->nx; k++) any |= !usable_variance(v, at + k);
     return any;
 }

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct sex_kernel k = {0};
         if (!sex_kernel_parse(&k, text, size - 1, "fuzz.conv", &err)) free(k.v);
     } else {
-        struct sex_nnw w;
+        struct star_network w;
         sex_nnw_parse(&w, text, size - 1, "fuzz.nnw", &err);
     }
     return 0;

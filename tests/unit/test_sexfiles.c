@@ -98,7 +98,7 @@ static void test_sexfiles__filters(void **state)
 static void test_sexfiles__a_network_of_another_shape_is_refused(void **state)
 {
     (void)state;
-    struct sex_nnw w;
+    struct star_network w;
     struct error err = ERROR_INIT;
     char text[4096] = "NNW\n3 10 10 1\n";
     for (int i = 0; i < 2 * 10 + 110 + 11 + 2; i++) {
