@@ -79,6 +79,11 @@ enum err hdu_error(const struct frameio_in *f, int hdu, struct error *err, enum 
 enum err image_cards(const struct hdu *h, struct header *ret, struct error *err);
 bool is_structural(const char *keyword); /* SIMPLE, NAXISn, BSCALE, CHECKSUM ...: written by us, never copied */
 
+/* ---- frameio_read.c --------------------------------------------------------------------------------------------- */
+
+/* Read an image HDU (0: there is none, an error) as the SCI plane of an empty frame, with header and unit. */
+enum err read_sci(struct frameio_in *f, int hdu, struct frame *ret, struct error *err);
+
 /* ---- frameio_tiles.c: the tile codec ---------------------------------------------------------------------------- */
 
 enum err tiles_read_rows(struct frameio_in *f, int hdu, int64_t y0, int64_t y1, float *f32, uint16_t *u16, struct error *err);

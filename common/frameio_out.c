@@ -273,18 +273,15 @@ static bool valid_card(const char *card, const char *keyword)
     return card[9] == ' ' && valid_value(card + 10, card + CARD_LENGTH);
 }
 
-/* Write the card again from what the lenient getters make of it. */
-static enum err mend_card(struct header *dst, const char *card, const char *keyword)
+/* Write the card again under `name` from what the lenient getters make of it; a value that is none becomes a COMMENT. */
+static enum err mend_card(struct header *dst, const char *card, const char *keyword, const char *name)
 {
     struct header one = {(char *)card, 1, 1}; /* read only */
-    char name[9], text[CARD_LENGTH + 1];
+    char text[CARD_LENGTH + 1];
     double number;
     int64_t integer;
-    snprintf(name, sizeof name, "%s", keyword);
-    for (char *p = name; *p; p++) *p = (char)toupper((unsigned char)*p);
     bool quoted = memchr(card, '\'', CARD_LENGTH) != NULL;
     if (card[8] == '=' && valid_keyword(name) && header_get_str(&one, keyword, text, sizeof text)) {
-        if (header_has(dst, name)) return ERR_OK;
         if (!quoted && header_get_int(&one, keyword, &integer)) return header_set_int(dst, name, integer, NULL);
         if (!quoted && header_get_double(&one, keyword, &number)) return header_set_double(dst, name, number, NULL);
         return header_set_str(dst, name, text, NULL);
@@ -294,19 +291,62 @@ static enum err mend_card(struct header *dst, const char *card, const char *keyw
     return header_add_text(dst, "COMMENT", text);
 }
 
+/* Keywords met so far, so that a header of 100,000 cards is copied in one pass. */
+struct seen {
+    uint64_t *slots;
+    size_t mask;
+};
+
+static bool seen_before(struct seen *s, const char *name)
+{
+    uint64_t key = 0;
+    memcpy(&key, name, strnlen(name, 8));
+    for (size_t i = (size_t)(key * 0x9e3779b97f4a7c15u >> 20) & s->mask;; i = (i + 1) & s->mask) {
+        if (s->slots[i] == key) return true;
+        if (s->slots[i]) continue;
+        s->slots[i] = key;
+        return false;
+    }
+}
+
+/* The keyword of today's standard for one of yesterday's. An EPOCH in words stays what it is. */
+static const char *modern_name(const struct header *src, const char *name)
+{
+    double year;
+    if (!strcmp(name, "RADECSYS")) return "RADESYS";
+    if (!strcmp(name, "EPOCH") && header_get_double(src, "EPOCH", &year)) return "EQUINOX";
+    return name;
+}
+
+static enum err copy_card(struct header *dst, const struct header *src, int64_t i, struct seen *seen, bool *dropping)
+{
+    const char *card = src->text + i * CARD_LENGTH;
+    char keyword[9], upper[9];
+    snprintf(keyword, sizeof keyword, "%.8s", card);
+    for (size_t n = strlen(keyword); n && keyword[n - 1] == ' ';) keyword[--n] = '\0';
+    if (!strcmp(keyword, "CONTINUE")) return *dropping ? ERR_OK : header_append_card(dst, card);
+    snprintf(upper, sizeof upper, "%s", keyword);
+    for (char *p = upper; *p; p++) *p = (char)toupper((unsigned char)*p);
+    const char *name = modern_name(src, upper);
+    *dropping = is_structural(upper) || !strcmp(upper, "DATE") || (strcmp(name, upper) && header_has(src, name));
+    if (*dropping) return ERR_OK;
+    if (!commentary(upper) && strcmp(upper, "HIERARCH")) *dropping = seen_before(seen, name);
+    if (*dropping) return ERR_OK;
+    *dropping = !valid_card(card, keyword) || strcmp(name, keyword); /* what is written anew loses its CONTINUE cards */
+    return *dropping ? mend_card(dst, card, keyword, name) : header_append_card(dst, card);
+}
+
 enum err copy_cards(struct header *dst, const struct header *src, struct error *err)
 {
-    bool skipping = false;
-    for (int64_t i = 0; src && i < src->n; i++) {
-        const char *card = src->text + i * CARD_LENGTH;
-        char keyword[9];
-        snprintf(keyword, sizeof keyword, "%.8s", card);
-        for (size_t n = strlen(keyword); n && keyword[n - 1] == ' ';) keyword[--n] = '\0';
-        if (strcmp(keyword, "CONTINUE") != 0) skipping = is_structural(keyword);
-        if (skipping) continue;
-        skipping = !valid_card(card, keyword); /* its CONTINUE cards go with it */
-        enum err code = skipping ? mend_card(dst, card, keyword) : header_append_card(dst, card);
-        if (code) return ERROR(err, code, "no memory for a header");
-    }
-    return ERR_OK;
+    if (!src || !src->n) return ERR_OK;
+    struct seen seen = {NULL, 64};
+    while (seen.mask < 2 * (size_t)src->n) seen.mask *= 2;
+    seen.slots = calloc(seen.mask--, sizeof *seen.slots);
+    if (!seen.slots) return ERROR(err, ERR_NOMEM, "no memory for a header");
+    bool dropping = false;
+    int64_t axes = header_find(src, "WCSAXES"); /* comes before all other sky coordinates */
+    enum err code = axes < 0 ? ERR_OK : copy_card(dst, src, axes, &seen, &dropping);
+    for (int64_t i = 0; i < src->n && !code; i++) code = copy_card(dst, src, i, &seen, &dropping);
+    free(seen.slots);
+    return code ? ERROR(err, code, "no memory for a header") : ERR_OK;
 }

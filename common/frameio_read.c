@@ -336,12 +336,12 @@ static enum err no_image(struct frameio_in *f, struct error *err)
     return hdu_error(f, 0, err, ERR_UNSUPPORTED);
 }
 
-/* Size a frame for an image HDU and read its SCI plane. */
-static enum err read_sci(struct frameio_in *f, int hdu, int planes, struct frame *ret, struct error *err)
+enum err read_sci(struct frameio_in *f, int hdu, struct frame *ret, struct error *err)
 {
     struct hdu *h = NULL;
+    if (hdu == 0) return no_image(f, err);
     enum err code = image_rows(f, hdu, 0, 0, &h, err); /* data are known to be there before memory is asked for */
-    if (!code) code = frame_alloc(ret, h->info.axis[0], h->info.axis[1], planes, err);
+    if (!code) code = frame_alloc(ret, h->info.axis[0], h->info.axis[1], FRAME_SCI, err);
     if (!code) code = frameio_read_rows_f32(f, hdu, 0, ret->ny, ret->sci, err);
     if (!code) code = merged_header(f, hdu, &ret->header, err);
     if (code) return hdu_error(f, hdu, err, code);
@@ -357,8 +357,7 @@ enum err frameio_read_image(const char *path, int hdu, struct frame *ret, struct
     frame_init(&frame);
     enum err code = frameio_open_lazily(path, &f, err);
     if (!code && hdu == 0) code = scan_first_image(f, &hdu, err);
-    if (!code && hdu == 0) code = no_image(f, err);
-    if (!code) code = read_sci(f, hdu, FRAME_SCI, &frame, err);
+    if (!code) code = read_sci(f, hdu, &frame, err);
     frameio_close(f);
     if (code) {
         frame_release(&frame);

@@ -43,7 +43,7 @@ static enum err column_cards(struct header *h, const struct column *c, int i)
     return code;
 }
 
-static enum err table_cards(struct header *h, const struct table_hdu *t, int64_t row_size)
+static enum err table_cards(struct header *h, const struct table_hdu *t, int64_t row_size, int extver)
 {
     enum err code = header_set_str(h, "XTENSION", "BINTABLE", "binary table extension");
     if (!code) code = header_set_int(h, "BITPIX", 8, "bits per pixel");
@@ -54,6 +54,7 @@ static enum err table_cards(struct header *h, const struct table_hdu *t, int64_t
     if (!code) code = header_set_int(h, "GCOUNT", 1, NULL);
     if (!code) code = header_set_int(h, "TFIELDS", t->ncol, "number of columns");
     if (!code && t->extname) code = header_set_str(h, "EXTNAME", t->extname, NULL);
+    if (!code && extver > 1) code = header_set_int(h, "EXTVER", extver, NULL);
     for (int i = 0; i < t->ncol && !code; i++) code = column_cards(h, &t->columns[i], i);
     return code;
 }
@@ -123,12 +124,12 @@ static enum err check_table(const struct table_hdu *t, int64_t *ret_row_size, st
     return ERR_OK;
 }
 
-static enum err write_table(struct out *o, const struct table_hdu *t, struct error *err)
+static enum err write_table(struct out *o, const struct table_hdu *t, int extver, struct error *err)
 {
     int64_t row_size = 0;
     enum err code = check_table(t, &row_size, err);
     if (code) return code;
-    code = table_cards(&o->cards, t, row_size);
+    code = table_cards(&o->cards, t, row_size, extver);
     if (code) return ERROR(err, code, "no memory for a header");
     code = copy_cards(&o->cards, t->header, err);
     if (!code) code = out_begin_hdu(o, err);
@@ -154,7 +155,7 @@ enum err frameio_write_tables(const char *path, const struct header *primary, co
     struct out o;
     enum err code = out_open(&o, path, true, err);
     if (!code) code = write_primary(&o, primary, err);
-    for (int i = 0; i < n && !code; i++) code = write_table(&o, &tables[i], err);
+    for (int i = 0; i < n && !code; i++) code = write_table(&o, &tables[i], 1, err);
     if (!code) code = out_commit(&o, err);
     out_abandon(&o);
     if (code) error_subject(err, path, 0);
@@ -185,7 +186,7 @@ static enum err ldac_text(const struct header *image, struct header *ret, struct
     return code;
 }
 
-static enum err write_imhead(struct out *o, const struct header *image, struct error *err)
+static enum err write_imhead(struct out *o, const struct header *image, int extver, struct error *err)
 {
     struct header cards;
     char dim[40];
@@ -198,7 +199,7 @@ static enum err write_imhead(struct out *o, const struct header *image, struct e
         struct column column = {.name = "Field Header Card", .type = COLUMN_STRING, .repeat = (int)(cards.n * CARD_LENGTH),
                                 .data = cards.text, .dim = dim};
         struct table_hdu table = {.extname = EXT_LDAC_IMHEAD, .nrow = 1, .ncol = 1, .columns = &column};
-        code = write_table(o, &table, err);
+        code = write_table(o, &table, extver, err);
     }
     header_release(&cards);
     return code;
@@ -212,8 +213,8 @@ enum err frameio_write_ldac(const char *path, const struct ldac_part *parts, int
     for (int i = 0; i < n && !code; i++) {
         struct table_hdu objects = parts[i].objects;
         objects.extname = EXT_LDAC_OBJECTS;
-        code = write_imhead(&o, parts[i].image_header, err);
-        if (!code) code = write_table(&o, &objects, err);
+        code = write_imhead(&o, parts[i].image_header, i + 1, err);
+        if (!code) code = write_table(&o, &objects, i + 1, err);
     }
     if (!code) code = out_commit(&o, err);
     out_abandon(&o);

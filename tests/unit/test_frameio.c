@@ -374,6 +374,88 @@ static void test_frameio__damaged_tail_is_a_doubt(void **state)
     check_u16("tail.fits", 1);
 }
 
+static struct frame product_frame(int64_t nx, int64_t ny)
+{
+    struct frame f;
+    frame_init(&f);
+    GOOD(frame_alloc(&f, nx, ny, FRAME_ALL, err));
+    for (int64_t i = 0; i < nx * ny; i++) {
+        f.sci[i] = 500 + (float)((i * 7919) % 1009) / 50;
+        f.var[i] = i % 13 ? 600 + (float)((i * 104729) % 997) / 30 : 0;
+        f.mask[i] = (mask_t)(i % 17 == 0 ? 0xffff : i % 13 == 0 ? MASK_BAD : 0);
+    }
+    f.sci[3] = NAN;
+    snprintf(f.unit, sizeof f.unit, "electron");
+    header_set_str(&f.header, "OBJECT", "M13", NULL);
+    header_set_str(&f.header, "CTYPE1", "RA---TAN", NULL);
+    header_set_double(&f.header, "CRVAL1", 250.4, NULL);
+    header_set_str(&f.header, "BUNIT", "adu", NULL);
+    header_set_double(&f.header, "BZERO", 32768, "of the raw frame");
+    return f;
+}
+
+static void test_frameio__product_comes_back(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        struct frame f = product_frame(150, 40), g;
+        struct frameio_write_options opt = {.compress = k > 0, .quantise_q = k == 2 ? 4 : 0, .dither_seed = 9999};
+        char text[40];
+        frame_init(&g);
+        GOOD(frameio_write_product(in_folder("p_cal.fits.fz"), &f, &opt, err));
+        GOOD(frameio_read_product(path, &g, err));
+        assert_true(g.nx == f.nx && g.ny == f.ny && g.var && g.mask);
+        assert_string_equal(g.unit, "electron");
+        assert_memory_equal(g.mask, f.mask, sizeof(mask_t) * 6000);
+        assert_true(isnan(g.sci[3]));
+        for (int i = 0; i < 6000; i++) {
+            /* scatter of sci 5.8, of var 9.6 and more: a step is a quarter of it, half a step the largest error */
+            if (i != 3) assert_close(g.sci[i], f.sci[i], k == 2 ? 1.5 : 0);
+            assert_close(g.var[i], f.var[i], k == 2 && f.var[i] != 0 ? 40 : 0); /* zeros stay zeros */
+        }
+        struct header h;
+        header_init(&h);
+        struct frameio_in *in = NULL;
+        GOOD(frameio_open(path, &in, err));
+        GOOD(frameio_verify_checksums(in, err));
+        GOOD(frameio_hdu_header(in, 3, &h, err));
+        assert_true(header_get_str(&h, "BUNIT", text, sizeof text) && !strcmp(text, "electron**2"));
+        assert_true(header_has(&h, "CRVAL1") && !header_has(&h, "OBJECT") && !header_has(&h, "BZERO"));
+        GOOD(frameio_hdu_header(in, 4, &h, err));
+        int64_t bit = 0;
+        assert_true(header_get_int(&h, "MP_SATURATED", &bit) && bit == 1);
+        GOOD(frameio_hdu_header(in, 1, &h, err));
+        assert_true(header_has(&h, "OBJECT") && !header_has(&h, "CRVAL1"));
+        header_release(&h);
+        frameio_close(in);
+        frame_release(&f);
+        frame_release(&g);
+    }
+}
+
+static void test_frameio__flipped_bits_meet_the_checksum(void **state)
+{
+    (void)state;
+    for (int compress = 0; compress < 2; compress++) {
+        size_t size;
+        write_u16("sum.fits", compress);
+        char *bytes = slurp(path, &size);
+        for (size_t at = 2880 + 5; at < size; at += 997) {
+            struct frameio_in *f = NULL;
+            struct error e = ERROR_INIT;
+            bytes[at] ^= 4;
+            GOOD(atomicfile_write(in_folder("flip.fits"), bytes, size, err));
+            bytes[at] ^= 4;
+            enum err code = frameio_open(path, &f, &e);
+            bool lost = !code && frameio_hdu_count(f) <= compress; /* the flip hit XTENSION or the like */
+            if (!code) code = frameio_verify_checksums(f, &e);
+            assert_true(code == ERR_CORRUPT || (code == ERR_OK && lost));
+            frameio_close(f);
+        }
+        free(bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +471,8 @@ int main(void)
         cmocka_unit_test(test_frameio__extension_inherits_from_the_primary),
         cmocka_unit_test(test_frameio__same_input_same_bytes),
         cmocka_unit_test(test_frameio__damaged_tail_is_a_doubt),
+        cmocka_unit_test(test_frameio__product_comes_back),
+        cmocka_unit_test(test_frameio__flipped_bits_meet_the_checksum),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
