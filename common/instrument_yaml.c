@@ -57,7 +57,7 @@ static enum err get_text(struct compiler *c, const struct yaml_node *n, const ch
 
 static enum err get_number(struct compiler *c, const struct yaml_node *n, double *ret)
 {
-    const char *text;
+    const char *text = "";
     char *end;
     enum err e = get_text(c, n, &text);
     if (e) return e;
@@ -69,7 +69,7 @@ static enum err get_number(struct compiler *c, const struct yaml_node *n, double
 
 static enum err get_bool(struct compiler *c, const struct yaml_node *n, bool *ret)
 {
-    const char *text;
+    const char *text = "";
     enum err e = get_text(c, n, &text);
     if (e) return e;
     if (strcmp(text, "true") && strcmp(text, "false")) return BAD(c, n, "expected true or false");
@@ -80,7 +80,7 @@ static enum err get_bool(struct compiler *c, const struct yaml_node *n, bool *re
 /* One of n words; *ret is its number. */
 static enum err get_choice(struct compiler *c, const struct yaml_node *node, const char *const *words, int n, int *ret)
 {
-    const char *text;
+    const char *text = "";
     char all[200] = "";
     enum err e = get_text(c, node, &text);
     if (e) return e;
@@ -426,7 +426,7 @@ static enum err compile_top(struct compiler *c, const struct yaml_node *n)
 {
     static const char *const known[] = {"description", "extends", "match", "extensions", "header", "wcs", "amplifiers", "settings"};
     static const char *const extensions[] = {"first", "all"};
-    const char *text;
+    const char *text = "";
     int choice = 0;
     enum err e;
     if (!strcmp(n->key, "description")) return n->kind == YAML_SCALAR ? ERR_OK : get_text(c, n, &text);

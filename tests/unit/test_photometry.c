@@ -36,8 +36,8 @@ static void make_scene(struct scene *s, double x, double y, uint64_t seed)
             s->sigma2[at] = (float)(20 + 10 * philox_uniform(&p));
             s->segment[at] = r2 < 12 ? 1 : n2 < 10 ? 2 : 0;
         }
-    s->value[(int)(y + 4) * NX + (int)x - 4] = NAN;
-    s->segment[(int)(y - 5) * NX + (int)x - 3] = -1;
+    if (y + 4 < NY && x >= 4) s->value[(int)(y + 4) * NX + (int)x - 4] = NAN;
+    if (y >= 5 && x >= 3) s->segment[(int)(y - 5) * NX + (int)x - 3] = -1;
     s->view = (struct image_view){.nx = NX, .ny = NY, .value = s->value, .sigma2_const = 25, .segment = s->segment, .gain = 2, .saturate = INFINITY};
 }
 
