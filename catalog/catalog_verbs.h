@@ -6,6 +6,7 @@
 
 extern const struct verb catalog_verbs[];
 
-int verb_db(int argc, char **argv); /* verb_db.c */
+int verb_db(int argc, char **argv);    /* verb_db.c */
+int verb_serve(int argc, char **argv); /* verb_serve.c */
 
 #endif

@@ -46,3 +46,13 @@ S(PHOT_FLUXFRAC, "phot.fluxfrac", "", SETTING_DOUBLES, "", "0.5", 0.001, 1, SETT
 S(DB_DATA, "db.data", "", SETTING_STRING, "", "", 0, 0, 0, "folder of the private database; empty: /var/lib/nightshift as root, else XDG_DATA_HOME/nightshift")
 S(DB_PROGRAMS, "db.programs", "", SETTING_STRING, "", "", 0, 0, 0, "folder of PostgreSQL's programs; empty: the newest that Debian installed, else PATH")
 S(ASSOC_RADIUS, "associate.radius", "", SETTING_DOUBLE, "arcsec", "0", 0, 60, 0, "matching radius of detections and objects; 0: the larger of 1 and half the seeing")
+
+/* -- service ---------------------------------------------------------------------------------------------------- */
+S(SERVE_BIND, "serve.bind", "", SETTING_STRING, "", "127.0.0.1", 0, 0, 0, "IP address to listen on")
+S(SERVE_PORT, "serve.port", "", SETTING_INT, "", "8080", 0, 65535, 0, "port to listen on; 0: any free one")
+S(SERVE_WORKERS, "serve.workers", "", SETTING_INT, "", "8", 1, 1024, 0, "requests worked on at once, each with one database connection")
+S(SERVE_CONNECTIONS, "serve.connections", "", SETTING_INT, "", "1024", 1, 100000, 0, "clients connected at once")
+S(SERVE_POOL_WAIT, "serve.pool_wait", "", SETTING_DURATION, "s", "5s", 0, 600, 0, "wait for a free database connection before 503")
+S(SERVE_MAXREC, "serve.maxrec", "", SETTING_INT, "", "10000", 1, 1e9, 0, "rows of an answer when the request names no limit")
+S(SERVE_MAXREC_LIMIT, "serve.maxrec_limit", "", SETTING_INT, "", "1000000", 1, 1e9, 0, "rows of an answer at most")
+S(SERVE_LINGER, "serve.linger", "", SETTING_DURATION, "s", "5s", 0, 600, 0, "after SIGTERM: unready but serving, so that load balancers notice")

@@ -1,0 +1,100 @@
+/* nightshift serve: the catalogue over HTTP until SIGTERM or SIGINT. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "catalog/catalog_verbs.h"
+#include "catalog/service.h"
+#include "common/atomicfile.h"
+#include "common/db_pool.h"
+#include "common/httpd.h"
+#include "common/log.h"
+
+static const double DRAIN_S = 50; /* of the 60 s of grace; 5 are spent unready before, 5 are left */
+
+static sigset_t stop_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+}
+
+static enum err write_url(const char *path, const char *url, struct error *err)
+{
+    char line[160];
+    snprintf(line, sizeof line, "%s\n", url);
+    return atomicfile_write(path, line, strlen(line), err);
+}
+
+/* Not ready at once; a load balancer gets `linger` seconds to notice (not for Ctrl-C); then what runs is finished. */
+static void stop(struct service *s, int signal_number, double linger)
+{
+    __atomic_store_n(&s->unready, true, __ATOMIC_RELAXED);
+    log_event(LOG_INFO, "stopping", LOG_STR("signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT"));
+    if (signal_number == SIGTERM && linger > 0) {
+        struct timespec wait = {(time_t)linger, (long)((linger - (double)(time_t)linger) * 1e9)};
+        sigset_t set = stop_signals();
+        sigtimedwait(&set, NULL, &wait); /* a second signal ends the wait */
+    }
+    int cut = httpd_drain(s->httpd, DRAIN_S);
+    if (cut) log_event(LOG_WARN, "requests cut off", LOG_INT("n", cut));
+}
+
+static int serve(struct cli *c, const char *url_file)
+{
+    struct error err = ERROR_INIT;
+    struct service s = {.pool_wait_s = settings_double(c->settings, SET_SERVE_POOL_WAIT), .maxrec_default = settings_int(c->settings, SET_SERVE_MAXREC),
+                        .maxrec_limit = settings_int(c->settings, SET_SERVE_MAXREC_LIMIT)};
+    struct httpd_options o = {.bind = settings_string(c->settings, SET_SERVE_BIND), .port = (int)settings_int(c->settings, SET_SERVE_PORT),
+                              .workers = (int)settings_int(c->settings, SET_SERVE_WORKERS), .server = "nightshift/" NIGHTSHIFT_VERSION,
+                              .connections = (int)settings_int(c->settings, SET_SERVE_CONNECTIONS)};
+    char *database = NULL, url[128];
+    int signal_number = 0, code = EXIT_ALL_GOOD;
+    sigset_t set = stop_signals();
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before the first thread, so that only sigwait() sees them */
+    signal(SIGPIPE, SIG_IGN);
+    enum err e = db_url_ready(c->settings, &database, &err);
+    if (!e) {
+        s.httpd = httpd_new(&o);
+        s.pool = db_pool_new(database, "nightshift serve", o.workers);
+        e = s.httpd && s.pool ? service_routes(&s, &err) : ERROR(&err, ERR_NOMEM, "could not start the service: out of memory");
+    }
+    if (!e) e = httpd_start(s.httpd, &err);
+    if (!e) {
+        snprintf(url, sizeof url, strchr(o.bind, ':') ? "http://[%s]:%d" : "http://%s:%d", o.bind, httpd_port(s.httpd));
+        if (url_file) e = write_url(url_file, url, &err);
+    }
+    if (!e) {
+        log_event(LOG_INFO, "serving", LOG_STR("url", url), LOG_STR("cone_search", "/scs/object?RA=&DEC=&SR="));
+        sigwait(&set, &signal_number);
+        stop(&s, signal_number, settings_double(c->settings, SET_SERVE_LINGER));
+    } else {
+        code = cli_fail(c, &err);
+    }
+    httpd_free(s.httpd);
+    db_pool_free(s.pool);
+    free(database);
+    return code;
+}
+
+int verb_serve(int argc, char **argv)
+{
+    struct cli c;
+    const char *url_file = NULL;
+    const struct cli_option options[] = {
+        {"--url-file", CLI_STRING, &url_file, "FILE", "write the service's URL there once it listens"},
+        {0},
+    };
+    const struct verb *verb = catalog_verbs;
+    while (strcmp(verb->name, "serve")) verb++;
+    int done = cli_parse(&c, verb, argc, argv, options);
+    if (done >= 0) return done;
+    int code = serve(&c, url_file);
+    cli_release(&c);
+    return code;
+}
