@@ -262,6 +262,12 @@ static enum MHD_Result queue_whole(struct http_request *r)
     return ok;
 }
 
+static void hang_up(struct http_request *r)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info) shutdown(info->connect_fd, SHUT_RDWR);
+}
+
 /* MHD wants more of a stream: give what is there, or suspend until the worker has some. */
 static ssize_t stream_read(void *user, uint64_t pos, char *buf, size_t max)
 {
@@ -280,6 +286,7 @@ static ssize_t stream_read(void *user, uint64_t pos, char *buf, size_t max)
         n = MHD_CONTENT_READER_END_OF_STREAM;
     } else if (r->state == BROKEN) {
         n = MHD_CONTENT_READER_END_WITH_ERROR;
+        hang_up(r); /* the library alone closes the socket at its next event, which may be the idle timeout */
     } else {
         r->suspended = true;
         MHD_suspend_connection(r->connection);
