@@ -297,7 +297,13 @@ int cli_parse_foreign(struct cli *c, const struct verb *verb, int argc, char **a
     struct error err = ERROR_INIT, load_err = ERROR_INIT;
     struct request r = {.c = c, .options = options, .foreign = foreign, .user = user, .err = &err};
     *c = (struct cli){.verb = verb, .options = options, .settings = settings_new()};
-    if (!c->settings) return EXIT_TRANSIENT;
+    if (!c->settings) {
+        const char *format = getenv("LOG_FORMAT");
+        bool json = format && *format ? !strcmp(format, "json") : isatty(STDERR_FILENO) != 1;
+        log_init(verb->name, LOG_INFO, json ? LOG_JSON : LOG_CONSOLE);
+        ERROR(&err, ERR_NOMEM, "could not get memory for the settings");
+        return cli_fail(c, &err);
+    }
     int code = -1;
     enum err e = take_words(&r, argc, argv);
     /* The log's own settings count even when the command line is wrong: its error goes out in the form asked for. */
