@@ -1,0 +1,365 @@
+#include "processors/detect.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/arena.h"
+#include "common/detections.h"
+#include "common/units.h"
+#include "processors/profile.h"
+#include "processors/runs.h"
+
+/* ---- options ------------------------------------------------------------------------------------------------------- */
+
+struct detect_options detect_options_default(void)
+{
+    return (struct detect_options){
+        .thresh = 1.5,
+        .minarea = 5,
+        .filter = &convolve_pyramid,
+        .deblend = {.nthresh = 32, .mincont = 0.005, .max_pixels = 2000000, .max_cost = 400000000, .draw = true},
+        .clean = true,
+        .clean_param = 1.0,
+        .holes = MASK_BAD | MASK_COSMIC | MASK_NO_DATA | MASK_LOWFLAT | MASK_STREAK | MASK_HOT,
+        .mended = MASK_INTERPOLATED,
+    };
+}
+
+enum err detect_options_verify(const struct detect_options *o, struct error *err)
+{
+    if (!isfinite(o->thresh) || (!o->absolute && o->thresh <= 0))
+        return ERROR(err, ERR_SETTINGS, "cannot detect with a threshold of %g", o->thresh);
+    if (o->minarea < 1) return ERROR(err, ERR_SETTINGS, "cannot detect with a least area of %lld pixels", (long long)o->minarea);
+    if (o->maxarea < 0) return ERROR(err, ERR_SETTINGS, "cannot detect with a largest area of %lld pixels", (long long)o->maxarea);
+    if (o->clean && !(o->clean_param > 0 && o->clean_param <= 100))
+        return ERROR(err, ERR_SETTINGS, "cannot clean with an exponent of %g", o->clean_param);
+    enum err code = o->filter ? convolve_verify(o->filter, err) : ERR_OK;
+    return code ? code : deblend_options_verify(&o->deblend, err);
+}
+
+float detect_threshold(const struct detect_input *in, const struct detect_options *o)
+{
+    if (o->absolute || in->sigma2) return (float)o->thresh;
+    double rms = in->rms > 0 ? in->rms : in->background ? in->background->global_rms : 0;
+    return (float)(o->thresh * rms);
+}
+
+static enum err input_verify(const struct detect_input *in, struct error *err)
+{
+    if (in->nx < 1 || in->ny < 1) return ERROR(err, ERR_SHAPE, "cannot detect in an empty image");
+    if (in->nx > INT32_MAX / 2 || in->ny > INT32_MAX / 2)
+        return ERROR(err, ERR_SHAPE, "cannot detect in an image of %lld x %lld pixels", (long long)in->nx, (long long)in->ny);
+    if (in->background && (in->background->nx != in->nx || in->background->ny != in->ny))
+        return ERROR(err, ERR_SHAPE, "cannot subtract a background of another size");
+    if (in->background && !in->value) return ERROR(err, ERR_INTERNAL, "cannot subtract the background without a plane to keep it");
+    return ERR_OK;
+}
+
+/* ---- components to parts ------------------------------------------------------------------------------------------- */
+
+/* The work of detect_sources() between its steps. */
+struct work {
+    const struct detect_input *in;
+    const struct detect_options *o;
+    struct runs runs;
+    int64_t *comp_pixel;          /* ncomp + 1: pixels of each component */
+    struct object_pixel *pixels;
+    int64_t *sizes;               /* at sizes_at(c): pixels of each part of component c */
+    int64_t *comp_parts;          /* parts of each component; then, summed, its first object */
+    float *comp_threshold;
+    uint8_t *comp_limit;
+    int64_t n;                    /* objects */
+    struct object *o_all;
+    struct clean_object *wing;
+    int64_t *into;
+};
+
+static void work_release(struct work *w)
+{
+    runs_release(&w->runs);
+    free(w->comp_pixel);
+    free(w->pixels);
+    free(w->sizes);
+    free(w->comp_parts);
+    free(w->comp_threshold);
+    free(w->comp_limit);
+    free(w->o_all);
+    free(w->wing);
+    free(w->into);
+}
+
+static int64_t sizes_at(const struct work *w, int64_t c)
+{
+    return w->comp_pixel[c] / (w->o->minarea < DEBLEND_AREA ? w->o->minarea : DEBLEND_AREA) + c;
+}
+
+/* Copy the pixels of component c out of its runs, in raster order. */
+static void gather(struct work *w, int64_t c)
+{
+    const struct runs *r = &w->runs;
+    const float *plane = w->in->value ? w->in->value : w->in->image;
+    struct object_pixel *p = w->pixels + w->comp_pixel[c];
+    float threshold = INFINITY;
+    for (int64_t m = r->comp_first[c]; m < r->comp_first[c + 1]; m++) {
+        const struct run *run = &r->run[r->member[m]];
+        const float *value = plane + (int64_t)run->y * w->in->nx;
+        for (int32_t x = run->x0; x < run->x1; x++)
+            *p++ = (struct object_pixel){x, run->y, value[x], run->cvalue[x - run->x0]};
+        threshold = run->threshold < threshold ? run->threshold : threshold;
+    }
+    w->comp_threshold[c] = threshold;
+}
+
+static enum err split_components(struct work *w, struct error *err)
+{
+    int64_t n = w->runs.ncomp;
+    w->comp_pixel = mem_array((size_t)n + 1, sizeof *w->comp_pixel);
+    w->comp_parts = mem_zarray((size_t)n + 1, sizeof *w->comp_parts);
+    w->comp_threshold = mem_array((size_t)n, sizeof *w->comp_threshold);
+    w->comp_limit = mem_zarray((size_t)n, sizeof *w->comp_limit);
+    if (!w->comp_pixel || !w->comp_parts || !w->comp_threshold || !w->comp_limit) goto nomem;
+    w->comp_pixel[0] = 0;
+    for (int64_t c = 0; c < n; c++) w->comp_pixel[c + 1] = w->comp_pixel[c] + w->runs.comp_npix[c];
+    w->pixels = mem_array((size_t)w->comp_pixel[n], sizeof *w->pixels);
+    w->sizes = mem_array((size_t)sizes_at(w, n) + 1, sizeof *w->sizes);
+    if (!w->pixels || !w->sizes) goto nomem;
+    int failed = 0;
+    /* Each component writes its own stretch of pixels, sizes and comp_*. */
+#pragma omp parallel default(none) shared(w, n) reduction(| : failed)
+    {
+        struct deblender *d = deblender_new();
+        failed |= !d;
+#pragma omp for schedule(dynamic, 16)
+        for (int64_t c = 0; c < n; c++) {
+            bool limit = false;
+            if (!d) continue;
+            gather(w, c);
+            failed |= deblend_component(d, &w->o->deblend, w->pixels + w->comp_pixel[c], w->runs.comp_npix[c],
+                                        w->comp_threshold[c], w->o->minarea, w->sizes + sizes_at(w, c), &w->comp_parts[c],
+                                        &limit, NULL) != ERR_OK;
+            w->comp_limit[c] = limit;
+        }
+        deblender_free(d);
+    }
+    if (!failed) return ERR_OK;
+nomem:
+    return ERROR(err, ERR_NOMEM, "could not allocate the pixels of %lld components", (long long)n);
+}
+
+/* ---- parts to objects ---------------------------------------------------------------------------------------------- */
+
+static bool is_saturated(const struct work *w, const struct object_pixel *p, int64_t n, float peak, double *scratch)
+{
+    const struct detect_input *in = w->in;
+    if (in->mask) {
+        for (int64_t i = 0; i < n; i++)
+            if (in->mask[(int64_t)p[i].y * in->nx + p[i].x] & MASK_SATURATED) return true;
+    }
+    if (!(in->saturate < INFINITY)) return false;
+    const struct background *b = in->background;
+    float most = 0;
+    for (int64_t k = 0; b && k < b->gx * b->gy; k++) most = k == 0 || b->level[k] > most ? b->level[k] : most;
+    most += 0.5f * fabsf(most); /* a spline may rise above its nodes */
+    if (!(peak + most >= in->saturate)) return false;
+    for (int64_t i = 0; i < n; i++)
+        if (p[i].value + (b ? background_at(b, p[i].x, p[i].y, scratch) : 0) >= in->saturate) return true;
+    return false;
+}
+
+static mask_t mask_of(const struct work *w, const struct object_pixel *p, int64_t n)
+{
+    mask_t m = 0;
+    for (int64_t i = 0; w->in->mask && i < n; i++) m |= w->in->mask[(int64_t)p[i].y * w->in->nx + p[i].x];
+    return m;
+}
+
+/* The minarea-th largest filtered value: the pixels form a heap of the largest so far, the smallest on top. heap: minarea */
+static float least_of_brightest(const struct object_pixel *p, int64_t n, int64_t minarea, float *heap)
+{
+    int64_t held = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float v = p[i].cvalue;
+        int64_t at;
+        if (held < minarea) {
+            for (at = held++; at > 0 && heap[(at - 1) / 2] > v; at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
+        } else {
+            if (v <= heap[0]) continue;
+            for (at = 0; 2 * at + 1 < held;) {
+                int64_t child = 2 * at + 1;
+                if (child + 1 < held && heap[child + 1] < heap[child]) child++;
+                if (heap[child] >= v) break;
+                heap[at] = heap[child];
+                at = child;
+            }
+        }
+        heap[at] = v;
+    }
+    return heap[0];
+}
+
+static void describe_wing(const struct detect_options *o, const struct profile *r, float threshold, float margin,
+                          struct clean_object *ret)
+{
+    double area = PI * r->a * r->b, amplitude = r->cflux / (2 * area * r->truncation);
+    double rise = threshold > 0 && amplitude > 0 ? pow(amplitude / threshold, 1 / o->clean_param) - 1 : 0;
+    *ret = (struct clean_object){.x = r->x, .y = r->y, .flux = r->cflux, .amplitude = amplitude,
+                                 .alpha = rise * area / (double)r->npix, .cxx = (float)r->cxx, .cyy = (float)r->cyy,
+                                 .cxy = (float)r->cxy, .a = (float)r->a, .margin = margin};
+}
+
+struct part_scratch {
+    float *heap;
+    double *nodes;
+};
+
+static void make_object(struct work *w, int64_t c, int64_t first, int64_t n, int64_t index, struct part_scratch *s)
+{
+    const struct detect_input *in = w->in;
+    const struct object_pixel *p = w->pixels + first;
+    struct profile r;
+    float threshold = w->comp_threshold[c];
+    profile_measure(p, n, threshold, &r);
+    unsigned flags = 0;
+    if (w->comp_parts[c + 1] - w->comp_parts[c] > 1) flags |= FLAG_DEBLENDED;
+    if (w->comp_limit[c]) flags |= FLAG_DEBLEND_LIMIT;
+    if (r.xmin == 0 || r.ymin == 0 || r.xmax == in->nx - 1 || r.ymax == in->ny - 1) flags |= FLAG_TRUNCATED;
+    if (is_saturated(w, p, n, r.peak, s->nodes)) flags |= FLAG_SATURATED;
+    w->o_all[index] = (struct object){
+        .first = first, .npix = n, .xmin = r.xmin, .xmax = r.xmax, .ymin = r.ymin, .ymax = r.ymax, .xpeak = r.xpeak,
+        .ypeak = r.ypeak, .peak = r.peak, .cpeak = r.cpeak, .threshold = threshold, .flux = r.flux, .x = r.x, .y = r.y,
+        .x2 = r.x2, .y2 = r.y2, .xy = r.xy, .a = (float)r.a, .b = (float)r.b, .theta_rad = (float)r.theta_rad,
+        .cxx = (float)r.cxx, .cyy = (float)r.cyy, .cxy = (float)r.cxy, .flags = (uint16_t)flags,
+        .imaflags = mask_of(w, p, n)};
+    if (w->wing) describe_wing(w->o, &r, threshold, least_of_brightest(p, n, w->o->minarea, s->heap) - threshold, &w->wing[index]);
+}
+
+static enum err make_objects(struct work *w, struct error *err)
+{
+    int64_t ncomp = w->runs.ncomp, at = 0;
+    for (int64_t c = 0; c <= ncomp; c++) {
+        int64_t parts = w->comp_parts[c]; /* the last entry is 0 */
+        w->comp_parts[c] = at;
+        at += parts;
+    }
+    w->n = at;
+    w->o_all = mem_array((size_t)w->n, sizeof *w->o_all);
+    w->wing = w->o->clean ? mem_array((size_t)w->n, sizeof *w->wing) : NULL;
+    if (!w->o_all || (w->o->clean && !w->wing))
+        return ERROR(err, ERR_NOMEM, "could not allocate %lld objects", (long long)w->n);
+    int failed = 0;
+    /* Each component writes its own objects. */
+#pragma omp parallel default(none) shared(w, ncomp) reduction(| : failed)
+    {
+        struct part_scratch s = {.heap = mem_array((size_t)w->o->minarea, sizeof *s.heap),
+                                 .nodes = mem_array(w->in->background ? (size_t)background_scratch(w->in->background) : 1,
+                                                    sizeof *s.nodes)};
+        failed |= !s.heap || !s.nodes;
+#pragma omp for schedule(dynamic, 64)
+        for (int64_t c = 0; c < ncomp; c++) {
+            int64_t first = w->comp_pixel[c];
+            const int64_t *size = w->sizes + sizes_at(w, c);
+            for (int64_t k = w->comp_parts[c]; s.heap && s.nodes && k < w->comp_parts[c + 1]; k++) {
+                make_object(w, c, first, *size, k, &s);
+                first += *size++;
+            }
+        }
+        free(s.heap);
+        free(s.nodes);
+    }
+    return failed ? ERROR(err, ERR_NOMEM, "could not allocate the scratch of detection") : ERR_OK;
+}
+
+/* ---- cleaning and the map ------------------------------------------------------------------------------------------ */
+
+static void absorb(struct object *to, const struct object *wing)
+{
+    to->flux += wing->flux;
+    to->xmin = wing->xmin < to->xmin ? wing->xmin : to->xmin;
+    to->xmax = wing->xmax > to->xmax ? wing->xmax : to->xmax;
+    to->ymin = wing->ymin < to->ymin ? wing->ymin : to->ymin;
+    to->ymax = wing->ymax > to->ymax ? wing->ymax : to->ymax;
+    to->imaflags |= wing->imaflags;
+    to->flags |= wing->flags & (FLAG_SATURATED | FLAG_TRUNCATED);
+}
+
+/* Give every object its number in the map: its own, or that of the object it went to. */
+static enum err number_objects(struct work *w, int64_t **ret_number, struct error *err)
+{
+    int64_t *number = mem_array((size_t)w->n, sizeof *number), kept = 0;
+    w->into = mem_array((size_t)w->n, sizeof *w->into);
+    if (!number || !w->into) {
+        free(number);
+        return ERROR(err, ERR_NOMEM, "could not allocate the numbers of %lld objects", (long long)w->n);
+    }
+    enum err code = ERR_OK;
+    if (w->o->clean)
+        code = clean_objects(w->wing, w->n, w->in->nx, w->in->ny, w->o->clean_param, w->into, err);
+    else
+        for (int64_t i = 0; i < w->n; i++) w->into[i] = -1;
+    if (code) {
+        free(number);
+        return code;
+    }
+    for (int64_t i = 0; i < w->n; i++)
+        if (w->into[i] < 0) number[i] = kept++;
+    for (int64_t i = 0; i < w->n; i++) {
+        if (w->into[i] < 0) continue;
+        number[i] = number[w->into[i]];
+        absorb(&w->o_all[w->into[i]], &w->o_all[i]);
+    }
+    *ret_number = number;
+    return ERR_OK;
+}
+
+static enum err draw_segments(const struct work *w, const int64_t *number, int32_t **ret, struct error *err)
+{
+    size_t npix = (size_t)w->in->nx * (size_t)w->in->ny;
+    int32_t *map = calloc(npix, sizeof *map); /* pages without objects are never touched */
+    if (!map) return ERROR(err, ERR_NOMEM, "could not allocate the segmentation map of %zu pixels", npix);
+    int64_t n = w->n, nx = w->in->nx;
+    /* No pixel belongs to two objects. */
+#pragma omp parallel for default(none) shared(w, number, map, n, nx) schedule(dynamic, 64)
+    for (int64_t i = 0; i < n; i++) {
+        const struct object_pixel *p = w->pixels + w->o_all[i].first;
+        for (int64_t k = 0; k < w->o_all[i].npix; k++) map[(int64_t)p[k].y * nx + p[k].x] = (int32_t)(number[i] + 1);
+    }
+    *ret = map;
+    return ERR_OK;
+}
+
+/* Close the gaps that merged wings leave, and hand over. */
+static void hand_over(struct work *w, int32_t *segment, struct objects *ret)
+{
+    int64_t kept = 0, at = 0;
+    for (int64_t i = 0; i < w->n; i++) {
+        if (w->into[i] >= 0) continue;
+        struct object *o = &w->o_all[kept++];
+        *o = w->o_all[i];
+        if (o->first != at) memmove(w->pixels + at, w->pixels + o->first, (size_t)o->npix * sizeof *w->pixels);
+        o->first = at;
+        at += o->npix;
+    }
+    *ret = (struct objects){.n = kept, .o = w->o_all, .npixels = at, .pixels = w->pixels, .segment = segment};
+    w->o_all = NULL;
+    w->pixels = NULL;
+}
+
+enum err detect_sources(const struct detect_input *in, const struct detect_options *options, struct objects *ret,
+                        struct error *err)
+{
+    struct work w = {.in = in, .o = options};
+    int64_t *number = NULL;
+    int32_t *segment = NULL;
+    enum err code = detect_options_verify(options, err);
+    if (!code) code = input_verify(in, err);
+    if (!code) code = runs_find(in, options, &w.runs, err);
+    if (!code) code = split_components(&w, err);
+    if (!code) code = make_objects(&w, err);
+    if (!code) code = number_objects(&w, &number, err);
+    if (!code) code = draw_segments(&w, number, &segment, err);
+    if (!code) hand_over(&w, segment, ret);
+    free(number);
+    work_release(&w);
+    return code;
+}
