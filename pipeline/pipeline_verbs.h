@@ -6,4 +6,6 @@
 
 extern const struct verb pipeline_verbs[];
 
+int verb_simulate(int argc, char **argv); /* verb_simulate.c */
+
 #endif
