@@ -78,7 +78,7 @@ static struct needs needs_of(const struct measure_options *o, bool locus)
     n.apertures = ANY(o, DET_flux_aper, DET_fluxerr_aper, DET_mag_aper, DET_magerr_aper);
     n.profile = ANY(o, DET_fwhm, DET_fwhm_world, DET_isoarea, DET_iso0, DET_iso1, DET_iso2, DET_iso3, DET_iso4,
                     DET_iso5, DET_iso6, DET_iso7) || (o->network && o->want[DET_class_star]);
-    n.isophote = n.profile || ANY(o, DET_fluxerr_iso, DET_magerr_iso, DET_erra, DET_errb, DET_errtheta, DET_errx2, DET_erry2, DET_errxy);
+    n.isophote = n.profile || locus || ANY(o, DET_fluxerr_iso, DET_magerr_iso, DET_erra, DET_errb, DET_errtheta, DET_errx2, DET_erry2, DET_errxy);
     n.vignet = o->want[DET_vignet] && o->vig_nx > 0 && o->vig_ny > 0;
     n.background = o->want[DET_background];
     n.stamp = n.automatic || n.apertures || n.petro;
@@ -142,7 +142,8 @@ static void put_basics(const struct job *j, int64_t i)
     PUT(mu_threshold, magnitude((double)o->threshold / arcsec2, j->opt->zeropoint));
 }
 
-static void put_isophote(const struct job *j, int64_t i)
+/* Returned: the FWHM. */
+static float put_isophote(const struct job *j, int64_t i)
 {
     const struct object *o = &j->objects->o[i];
     struct isophote iso;
@@ -171,6 +172,7 @@ static void put_isophote(const struct job *j, int64_t i)
     PUT(iso7, iso.iso[7]);
     if (j->opt->network)
         PUT(class_star, stellarity_network(j->opt->network, iso.iso, (double)o->peak, (double)o->threshold, j->opt->seeing, j->opt->pixel_scale));
+    return (float)iso.fwhm;
 }
 
 /* ---- apertures -------------------------------------------------------------------------------------------------- */
@@ -347,7 +349,7 @@ static enum err measure_one(const struct job *j, struct worker *w, int64_t i, st
     double r50 = 0.0;
     enum err e = ERR_OK;
     put_basics(j, i);
-    if (n->isophote) put_isophote(j, i);
+    float fwhm = n->isophote ? put_isophote(j, i) : 0.0f;
     if (n->background && j->background) j->d->background[i] = background_at(j->background, o->x, o->y, w->scratch);
     w->stamp.value = NULL;
     if (n->automatic) e = measure_auto(j, w, i, &automatic, &flags, err);
@@ -356,7 +358,8 @@ static enum err measure_one(const struct job *j, struct worker *w, int64_t i, st
     if (!e && n->window) e = measure_window(j, w, i, r50, &flags, err);
     if (!e && n->vignet) put_vignet(j, i);
     if (j->samples)
-        j->samples[i] = (struct star_sample){(float)r50, automatic.error > 0.0 ? (float)(automatic.flux / automatic.error) : 0.0f, (int16_t)flags};
+        j->samples[i] = (struct star_sample){.r50 = (float)r50, .snr = automatic.error > 0.0 ? (float)(automatic.flux / automatic.error) : 0.0f,
+                                             .flags = (int16_t)flags, .fwhm = fwhm, .ellipticity = o->a > 0.0f ? 1.0f - o->b / o->a : 0.0f};
     PUT(flags, (int16_t)flags);
     return e;
 }

@@ -62,7 +62,8 @@ static void iso_areas(const struct object *o, const struct object_pixel *p, stru
 
 static double core_fwhm(const struct object *o, const struct object_pixel *p)
 {
-    double s = 0, sx = 0, sy = 0, sxx = 0, sxy = 0, limit = 0.2 * (double)o->peak, ab = (double)o->a * (double)o->b;
+    double limit = fmax(0.2 * (double)o->peak, (double)o->threshold);
+    double s = 0, sx = 0, sy = 0, sxx = 0, sxy = 0, ab = (double)o->a * (double)o->b;
     for (int64_t i = 0; i < o->npix; i++) {
         double v = (double)p[i].value;
         if (!(v > limit) || !(v > 0.0)) continue;
@@ -76,7 +77,7 @@ static double core_fwhm(const struct object *o, const struct object_pixel *p)
     double d = s * sxx - sx * sx, slope = fabs(d) > 0.0 ? -(s * sxy - sx * sy) / d : 0.0;
     double least = ab > 0.0 ? 1.0 / (13.0 * ab) : 1.0;
     if (!(slope > least)) slope = least;
-    double fwhm = 2.0 * sqrt(log(2.0)) / sqrt(slope);
+    double fwhm = 1.6651 / sqrt(slope); /* 2 sqrt(ln 2) */
     return fwhm - 0.25 / fwhm;
 }
 

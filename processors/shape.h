@@ -2,7 +2,7 @@
  *
  * Source: Bertin & Arnouts 1996, A&AS 117, 393; the Position and PositionWin chapters of the Source Extractor manual.
  * Found by experiment with Source Extractor 2.25 (docs/extract.md): FWHM_IMAGE is a Gaussian fitted to ln p against r^2
- * over the pixels above a fifth of the peak, weighted by p^2, with b >= 1/(13 a b) and 1/(4 FWHM) taken off; the window's
+ * over the pixels above a fifth of the peak and the threshold, weighted by p^2, with slope >= 1/(13 a b) and 1/(4 FWHM) off; the window's
  * sigma is 2 r50 / 2.35 with r50 >= 1/2 and the centroid's variance adds a pixel's own 1/12.
  * Differences: a pixel that the window's rim cuts is weighed by how far it reaches in, without sub-pixels.              */
 #ifndef NIGHTSHIFT_PROCESSORS_SHAPE_H

@@ -68,6 +68,34 @@ static int64_t gather(const struct star_sample *s, int64_t n, float least_snr, f
     return m;
 }
 
+/* r50 - locus in sigma; the noise of r50 is about r50 / snr. */
+static double off_locus(const struct stellar_locus *l, const struct star_sample *s)
+{
+    double noise = s->snr > 0.0f ? l->r50 / (double)s->snr : l->r50;
+    return ((double)s->r50 - l->r50) / sqrt(l->width * l->width + noise * noise);
+}
+
+int stellar_locus_holds(const struct stellar_locus *l, const struct star_sample *s)
+{
+    return l->r50 > 0.0 && s->r50 > 0.0f && fabs(off_locus(l, s)) < 3.0;
+}
+
+static int is_member(const struct stellar_locus *l, const struct star_sample *s)
+{
+    return s->flags == 0 && s->snr > LOCUS_SNR / 2 && stellar_locus_holds(l, s);
+}
+
+static void locus_medians(const struct star_sample *s, int64_t n, float *work, struct stellar_locus *ret)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (is_member(ret, &s[i])) work[ret->n++] = s[i].fwhm;
+    ret->fwhm = ret->n ? (double)median_f32(work, ret->n) : 0.0;
+    int64_t m = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (is_member(ret, &s[i])) work[m++] = s[i].ellipticity;
+    ret->ellipticity = m ? (double)median_f32(work, m) : 0.0;
+}
+
 enum err stellar_locus_find(const struct star_sample *s, int64_t n, struct stellar_locus *ret, struct error *err)
 {
     *ret = (struct stellar_locus){0};
@@ -85,22 +113,10 @@ enum err stellar_locus_find(const struct star_sample *s, int64_t n, struct stell
         ret->r50 = mode;
         ret->width = below ? SIGMA_PER_MAD * (double)median_f32(v, below) : 0.0;
         if (ret->width < 0.005 * mode) ret->width = 0.005 * mode;
-        for (int64_t i = 0; i < n; i++) ret->n += s[i].flags == 0 && s[i].snr > LOCUS_SNR / 2 && stellar_locus_holds(ret, &s[i]);
+        locus_medians(s, n, v, ret);
     }
     free(v);
     return ERR_OK;
-}
-
-/* r50 - locus in sigma; the noise of r50 is about r50 / snr. */
-static double off_locus(const struct stellar_locus *l, const struct star_sample *s)
-{
-    double noise = s->snr > 0.0f ? l->r50 / (double)s->snr : l->r50;
-    return ((double)s->r50 - l->r50) / sqrt(l->width * l->width + noise * noise);
-}
-
-int stellar_locus_holds(const struct stellar_locus *l, const struct star_sample *s)
-{
-    return l->r50 > 0.0 && s->r50 > 0.0f && fabs(off_locus(l, s)) < 3.0;
 }
 
 float stellarity_locus(const struct stellar_locus *l, const struct star_sample *s)

@@ -30,11 +30,13 @@ struct star_sample {   /* what the locus is made from, one per object */
     float r50;         /* half-light radius, pixels; <= 0: not usable */
     float snr;
     int16_t flags;     /* enum detection_flag */
+    float fwhm, ellipticity;
 };
 struct stellar_locus {
     double r50;        /* half-light radius of the frame's stars, 0: too few objects */
     double width;      /* its scatter, 1 sigma */
     int64_t n;         /* objects on the locus */
+    double fwhm, ellipticity; /* their medians */
 };
 /* The locus: half-sample mode of r50 of the unflagged objects with snr > 20 (or the best half when those are few), then
  * the scatter about it. Status: 0, ERR_NOMEM. Source: half-sample mode, Bickel & Fruehwirth 2006, CSDA 50, 3500. */

@@ -1,0 +1,104 @@
+/* Extract: one calibrated image in, its detections out. What `extract` runs and what `reduce` calls per frame.
+ *
+ *     frame -> background -> detect -> measure -> sky columns -> struct detections, struct frame_quality
+ *
+ * Calling sequence: extract_options_init(), then extract_options_from_settings() and, for a drop-in run,
+ * extract_options_from_sex(); extract_frame(); extract_options_release().
+ * Ownership: the options own their filter, network and weight plane; results are released by their own functions.     */
+#ifndef NIGHTSHIFT_PIPELINE_EXTRACT_H
+#define NIGHTSHIFT_PIPELINE_EXTRACT_H
+
+#include <stdbool.h>
+
+#include "common/detections.h"
+#include "common/err.h"
+#include "common/frame.h"
+#include "common/settings.h"
+#include "common/skycoord.h"
+#include "pipeline/sexfiles.h"
+#include "processors/background.h"
+#include "processors/detect.h"
+#include "processors/measure.h"
+
+enum extract_noise {
+    NOISE_GLOBAL,     /* one rms for the frame (WEIGHT_TYPE NONE) */
+    NOISE_BACKGROUND, /* the rms map of the background (WEIGHT_TYPE BACKGROUND) */
+    NOISE_RMS, NOISE_VARIANCE_MAP, NOISE_WEIGHT /* a plane of the user (MAP_RMS, MAP_VAR, MAP_WEIGHT) */
+};
+
+struct extract_options {
+    struct background_options background;
+    bool manual_background;
+    float background_value;
+    struct detect_options detect;
+    struct measure_options measure;
+    enum extract_noise noise;
+    float *weight;            /* nx * ny for NOISE_RMS, NOISE_VARIANCE_MAP, NOISE_WEIGHT; owned */
+    int64_t weight_nx, weight_ny;
+    double weight_thresh;     /* pixels beyond it are not used; NaN: none */
+    bool use_variance;        /* errors from the frame's VAR plane where it has one */
+    double gain;              /* electrons per image unit, 0: no photon noise; the header's GAIN goes first ... */
+    bool gain_forced;         /* ... unless this says otherwise */
+    char gain_key[80];
+    double saturate;          /* image units; INFINITY: none; the header's SATURATE goes first */
+    char satur_key[80];
+    double pixel_scale;       /* arcsec; 0: from the sky coordinates */
+    int ncolumn;              /* columns of the catalogue in the order asked */
+    enum detection_column column[DETECTION_COLUMN_COUNT];
+
+    struct convolve_kernel kernel; /* owned: detect.filter points here when a file was read */
+    float *kernel_weight;
+    struct star_network *network;
+};
+
+/* How good a frame is, from its own objects. NaN where it cannot be told. */
+struct frame_quality {
+    double seeing;            /* FWHM of the stars, arcsec */
+    double seeing_px;         /* the same in pixels */
+    double sky, rms;          /* background level and noise, image unit */
+    int64_t nstars;           /* objects on the stellar locus */
+    double ellipticity;       /* median of the stars */
+    double depth;             /* magnitude of a point source at S/N 5 (with MAG_ZEROPOINT) */
+};
+
+void extract_options_init(struct extract_options *o);
+void extract_options_release(struct extract_options *o);
+/* The values of the settings table, the default columns. ERR_SETTINGS. */
+enum err extract_options_from_settings(struct extract_options *o, const struct settings *s, struct error *err);
+/* Source Extractor's choices in every respect, then what the .sex file says. Files named in it are read here.
+ * Status: ERR_SETTINGS; ERR_UNSUPPORTED for a choice that cannot be honoured; errors of reading */
+enum err extract_options_from_sex(struct extract_options *o, const struct sex_config *c, struct error *err);
+/* Let the catalogue have these columns. */
+void extract_options_columns(struct extract_options *o, const enum detection_column *columns, int n);
+
+/* What a run leaves behind for check-images and later stages. */
+struct extract_scene {
+    struct background background;
+    struct objects objects;
+    float *value;             /* background subtracted; borrowed from the frame when it was consumed */
+    bool owns_value;
+    float threshold, rms;
+    float gain, saturate;     /* as used */
+    double pixel_scale;
+};
+void extract_scene_init(struct extract_scene *s);
+void extract_scene_release(struct extract_scene *s);
+
+/* Detect and measure one frame.
+ * Given:    f        SCI; VAR and MASK where it has them. Not changed
+ *           sky      NULL: no sky columns (ret->has tells)
+ * Returned: ret      initialised by the caller; released and filled here
+ *           quality  may be NULL
+ * Status:   0; ERR_SETTINGS; ERR_SHAPE; ERR_NOMEM. A frame without a single usable pixel gives no detections and a
+ *           quality of NaN
+ * Threads:  uses the OpenMP team; same bytes for any thread count */
+enum err extract_frame(const struct frame *f, struct skycoord *sky, const struct extract_options *o, struct detections *ret,
+                       struct frame_quality *quality, struct error *err);
+/* The same, keeping the scene. consume: the SCI plane becomes the background-subtracted image, which saves a plane. */
+enum err extract_frame_scene(struct frame *f, bool consume, struct skycoord *sky, const struct extract_options *o,
+                             struct detections *ret, struct frame_quality *quality, struct extract_scene *scene, struct error *err);
+
+/* Header cards that tell SCAMP and PSFEx what was done (SEXBKGND, SEXBKDEV, SEXGAIN ...) added to h. */
+enum err extract_header_cards(const struct extract_scene *s, const struct extract_options *o, int64_t nobjects, struct header *h);
+
+#endif

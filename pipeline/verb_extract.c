@@ -1,0 +1,299 @@
+#include "pipeline/verb_extract.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/arena.h"
+#include "common/cli.h"
+#include "common/frameio.h"
+#include "common/log.h"
+#include "common/products.h"
+#include "pipeline/asciicat.h"
+#include "pipeline/extract.h"
+#include "pipeline/pipeline_verbs.h"
+
+struct run {
+    struct cli cli;
+    const char *output, *sex_file;
+    int hdu;
+    bool drop_in;              /* -c or -KEY: Source Extractor's choices */
+    struct sex_config sex;
+    int nkeys;
+    char keys[128][2][512];
+    struct extract_options options;
+    struct frame frame;
+    struct skycoord *sky;
+    struct extract_scene scene;
+    struct detections detections;
+    struct frame_quality quality;
+};
+
+/* ---- command line ----------------------------------------------------------------------------------------------- */
+
+/* -KEY value: kept in order, applied after the .sex file. */
+static int take_key(void *user, int argc, char **argv)
+{
+    struct run *r = user;
+    const char *key = argv[0] + 1;
+    if (argv[0][0] != '-' || !sex_key_is_known(key)) return 0;
+    if (argc < 2) {
+        log_text(LOG_ERROR, "%s wants a value", argv[0]);
+        return -1;
+    }
+    if (r->nkeys == (int)(sizeof r->keys / sizeof r->keys[0])) {
+        log_text(LOG_ERROR, "more than %d -KEY value pairs", r->nkeys);
+        return -1;
+    }
+    snprintf(r->keys[r->nkeys][0], sizeof r->keys[0][0], "%s", key);
+    snprintf(r->keys[r->nkeys++][1], sizeof r->keys[0][1], "%s", argv[1]);
+    return 2;
+}
+
+static enum err load_sex(struct run *r, struct error *err)
+{
+    sex_config_defaults(&r->sex);
+    enum err e = r->sex_file ? sex_config_read(&r->sex, r->sex_file, err) : ERR_OK;
+    for (int i = 0; !e && i < r->nkeys; i++) e = sex_config_set(&r->sex, r->keys[i][0], r->keys[i][1], "command line", err);
+    if (e) return e;
+    if (r->sex.ignored[0] && r->sex.verbose_type != SEX_QUIET) log_text(LOG_WARN, "no effect here: %s", r->sex.ignored);
+    if (r->sex.unknown[0]) log_text(LOG_WARN, "not a key of Source Extractor: %s", r->sex.unknown);
+    return ERR_OK;
+}
+
+/* Columns nobody measures, named in one line. */
+static void name_columns_left_out(const struct run *r)
+{
+    struct sex_params p;
+    if (!r->sex.parameters_name[0] || sex_params_read(&p, r->sex.parameters_name, NULL)) return;
+    if (p.ignored[0]) log_text(LOG_WARN, "columns left out, this program does not measure them: %s", p.ignored);
+}
+
+static enum err load_options(struct run *r, struct error *err)
+{
+    extract_options_init(&r->options);
+    enum err e = extract_options_from_settings(&r->options, r->cli.settings, err);
+    r->drop_in = r->sex_file || r->nkeys;
+    if (e || !r->drop_in) return e;
+    if ((e = load_sex(r, err))) return e;
+    name_columns_left_out(r);
+    if (!r->output && r->sex.given[SEX_CATALOG_NAME]) r->output = r->sex.catalog_name;
+    return extract_options_from_sex(&r->options, &r->sex, err);
+}
+
+/* ---- input ------------------------------------------------------------------------------------------------------ */
+
+/* A product of reduce has an extension called SCI. */
+static bool is_product(const char *path)
+{
+    struct frameio_in *f = NULL;
+    bool found = false;
+    if (frameio_open(path, &f, NULL)) return false;
+    for (int hdu = 1, n = frameio_hdu_count(f); hdu <= n && !found; hdu++) {
+        struct hdu_info info;
+        found = !frameio_hdu_info(f, hdu, &info, NULL) && info.kind == HDU_IMAGE && !strcasecmp(info.extname, EXT_SCI);
+    }
+    frameio_close(f);
+    return found;
+}
+
+static enum err load_frame(struct run *r, const char *path, struct error *err)
+{
+    enum err e = r->hdu < 1 && is_product(path) ? frameio_read_product(path, &r->frame, err) : frameio_read_image(path, r->hdu, &r->frame, err);
+    if (e) return e;
+    struct error sky_error = ERROR_INIT;
+    e = skycoord_new(&r->frame.header, &r->sky, &sky_error);
+    if (e == ERR_NOMEM) return *err = sky_error, e;
+    if (e && e != ERR_NOT_FOUND) log_text(LOG_WARN, "no sky positions: %s", sky_error.message);
+    return ERR_OK;
+}
+
+static enum err load_weight(struct run *r, struct error *err)
+{
+    if (r->options.noise != NOISE_RMS && r->options.noise != NOISE_VARIANCE_MAP && r->options.noise != NOISE_WEIGHT) return ERR_OK;
+    struct frame w;
+    frame_init(&w);
+    enum err e = frameio_read_image(r->sex.weight_image, 0, &w, err);
+    if (!e) {
+        r->options.weight = w.sci;
+        r->options.weight_nx = w.nx;
+        r->options.weight_ny = w.ny;
+        w.sci = NULL;
+    }
+    frame_release(&w);
+    return e;
+}
+
+/* ---- catalogue -------------------------------------------------------------------------------------------------- */
+
+/* Columns that were filled, in the order asked; those that were not are named. */
+static int filled_columns(const struct run *r, enum detection_column *ret)
+{
+    char missing[512] = "";
+    int n = 0;
+    for (int i = 0; i < r->options.ncolumn; i++) {
+        enum detection_column c = r->options.column[i];
+        if (r->detections.has[c]) {
+            ret[n++] = c;
+            continue;
+        }
+        size_t used = strlen(missing);
+        snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", detection_column_name(c));
+    }
+    if (missing[0] && r->drop_in) log_text(LOG_WARN, "columns left out%s: %s", r->sky ? "" : " for want of sky coordinates", missing);
+    return n;
+}
+
+static enum err write_catalog(struct run *r, struct error *err)
+{
+    enum detection_column which[DETECTION_COLUMN_COUNT];
+    struct column columns[DETECTION_COLUMN_COUNT];
+    int type = r->drop_in ? r->sex.catalog_type : SEX_CATALOG_FITS_LDAC, n = filled_columns(r, which);
+    if (type == SEX_CATALOG_NONE) return ERR_OK;
+    detections_columns(&r->detections, which, n, r->frame.unit[0] ? r->frame.unit : "count", columns);
+    if (type == SEX_CATALOG_ASCII || type == SEX_CATALOG_ASCII_HEAD)
+        return asciicat_write(r->output, columns, n, r->detections.n, type == SEX_CATALOG_ASCII_HEAD, err);
+    enum err e = extract_header_cards(&r->scene, &r->options, r->detections.n, &r->frame.header);
+    if (e) return ERROR(err, e, "no memory for the catalogue's header");
+    struct table_hdu table = {.extname = type == SEX_CATALOG_FITS_1_0 ? "OBJECTS" : EXT_LDAC_OBJECTS, .nrow = r->detections.n, .ncol = n, .columns = columns};
+    if (type == SEX_CATALOG_FITS_1_0) return frameio_write_tables(r->output, NULL, &table, 1, err);
+    struct ldac_part part = {.image_header = &r->frame.header, .objects = table};
+    return frameio_write_ldac(r->output, &part, 1, err);
+}
+
+/* ---- check-images ----------------------------------------------------------------------------------------------- */
+
+static void fill_check_row(const struct run *r, const char *type, int64_t y, double *scratch, float *row)
+{
+    const struct extract_scene *s = &r->scene;
+    int64_t nx = r->frame.nx;
+    if (!strcasecmp(type, "BACKGROUND"))
+        background_row(&s->background, y, scratch, row);
+    else if (!strcasecmp(type, "BACKGROUND_RMS"))
+        background_rms_row(&s->background, y, scratch, row);
+    else
+        for (int64_t x = 0; x < nx; x++) {
+            bool object = s->objects.segment[y * nx + x] > 0, minus = type[0] == '-';
+            bool kept = !strcasecmp(type, "-BACKGROUND") || (object != minus);
+            row[x] = kept ? s->value[y * nx + x] : 0.0f;
+        }
+}
+
+static const char *const check_types[] = {"BACKGROUND", "BACKGROUND_RMS", "-BACKGROUND", "OBJECTS", "-OBJECTS", "SEGMENTATION"};
+
+static enum err write_image(const struct run *r, const char *path, enum image_type type, const void *data, struct error *err)
+{
+    struct image_hdu hdu = {.type = type, .nx = r->frame.nx, .ny = r->frame.ny, .data = data, .header = &r->frame.header};
+    return frameio_write_images(path, &hdu, 1, &(struct images_write_options){0}, err);
+}
+
+static enum err write_check_image(const struct run *r, const char *type, const char *path, struct error *err)
+{
+    const struct extract_scene *s = &r->scene;
+    int64_t nx = r->frame.nx, ny = r->frame.ny;
+    bool segmentation = !strcasecmp(type, "SEGMENTATION");
+    float *out = mem_array((size_t)(nx * ny), sizeof *out);
+    double *scratch = mem_array((size_t)background_scratch(&s->background), sizeof *scratch);
+    enum err e = out && scratch ? ERR_OK : ERROR(err, ERR_NOMEM, "no memory for the check-image '%s'", path);
+    for (int64_t y = 0; !e && !segmentation && y < ny; y++) fill_check_row(r, type, y, scratch, out + y * nx);
+    int32_t *labels = (int32_t *)(void *)out;
+    for (int64_t i = 0; !e && segmentation && i < nx * ny; i++) labels[i] = s->objects.segment[i] > 0 ? s->objects.segment[i] : 0;
+    if (!e) e = write_image(r, path, segmentation ? IMAGE_I32 : IMAGE_F32, out, err);
+    free(scratch);
+    free(out);
+    return e;
+}
+
+static enum err write_check_images(const struct run *r, struct error *err)
+{
+    for (int i = 0; r->drop_in && i < r->sex.checkimage_type.n; i++) {
+        const char *type = r->sex.checkimage_type.w[i];
+        bool known = false;
+        for (size_t k = 0; k < sizeof check_types / sizeof check_types[0]; k++) known |= !strcasecmp(type, check_types[k]);
+        if (!strcasecmp(type, "NONE")) continue;
+        if (!known) {
+            log_text(LOG_WARN, "no check-image %s here", type);
+            continue;
+        }
+        if (i >= r->sex.checkimage_name.n) return ERROR(err, ERR_SETTINGS, "CHECKIMAGE_TYPE has more entries than CHECKIMAGE_NAME");
+        enum err e = write_check_image(r, type, r->sex.checkimage_name.w[i], err);
+        if (e) return e;
+    }
+    return ERR_OK;
+}
+
+/* ---- the verb --------------------------------------------------------------------------------------------------- */
+
+static enum err extract_one(struct run *r, const char *path, struct error *err)
+{
+    enum err e = load_frame(r, path, err);
+    if (!e) e = load_weight(r, err);
+    if (!e) e = extract_frame_scene(&r->frame, true, r->sky, &r->options, &r->detections, r->drop_in ? NULL : &r->quality, &r->scene, err);
+    if (!e) e = write_catalog(r, err);
+    if (!e) e = write_check_images(r, err);
+    error_subject(err, path, r->hdu);
+    return e;
+}
+
+static void report(const struct run *r, const char *path, double seconds)
+{
+    if (r->drop_in && r->sex.verbose_type == SEX_QUIET) return;
+    log_event(LOG_INFO, "extracted", LOG_STR("image", path), LOG_INT("objects", r->detections.n),
+              LOG_DOUBLE("background", (double)r->scene.background.global_level), LOG_DOUBLE("rms", (double)r->scene.rms),
+              LOG_DOUBLE("seeing_px", r->quality.seeing_px), LOG_DOUBLE("elapsed_ms", 1e3 * seconds));
+}
+
+static void run_release(struct run *r)
+{
+    detections_release(&r->detections);
+    extract_scene_release(&r->scene);
+    skycoord_free(r->sky);
+    frame_release(&r->frame);
+    extract_options_release(&r->options);
+    free(r);
+}
+
+static int run_verb(struct run *r, double start)
+{
+    struct error err = ERROR_INIT;
+    enum err e = load_options(r, &err);
+    if (!e && r->cli.operands.n != 1)
+        e = ERROR(&err, ERR_USAGE, "one image is wanted, %d were given", r->cli.operands.n);
+    if (!e && !r->output && !(r->drop_in && r->sex.catalog_type == SEX_CATALOG_NONE)) {
+        e = ERROR(&err, ERR_USAGE, "no name for the catalogue");
+        error_hint(&err, "add -o FILE.cat");
+    }
+    if (!e && r->hdu < 0) e = ERROR(&err, ERR_USAGE, "HDUs are counted from 1");
+    if (!e) e = extract_one(r, r->cli.operands.v[0], &err);
+    if (e) return cli_fail(&r->cli, &err);
+    report(r, r->cli.operands.v[0], clock_seconds() - start);
+    return EXIT_ALL_GOOD;
+}
+
+int extract_main(int argc, char **argv)
+{
+    static const struct verb verb = {"extract", extract_main, "IMAGE -o CAT [-c FILE.sex] [--hdu N] [-KEY value]...",
+                                     "detect and measure the objects of a calibrated image"};
+    double start = clock_seconds();
+    struct run *r = calloc(1, sizeof *r);
+    if (!r) return EXIT_TRANSIENT;
+    r->quality.seeing_px = NAN;
+    const struct cli_option options[] = {
+        {"--output,-o", CLI_STRING, &r->output, "FILE", "the catalogue (FITS_LDAC unless CATALOG_TYPE says otherwise)"},
+        {"--sex,-c", CLI_STRING, &r->sex_file, "FILE.sex", "make Source Extractor's choices, and those of this file"},
+        {"--hdu", CLI_INT, &r->hdu, "N", "HDU of the image, from 1; by default the first one, or SCI of a reduced frame"},
+        {0},
+    };
+    frame_init(&r->frame);
+    detections_init(&r->detections);
+    extract_scene_init(&r->scene);
+    int code = cli_parse_foreign(&r->cli, &verb, argc, argv, options, take_key, r);
+    if (code < 0) {
+        code = run_verb(r, start);
+        cli_release(&r->cli);
+    }
+    run_release(r);
+    return code;
+}
