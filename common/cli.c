@@ -164,7 +164,7 @@ static bool is_setting(const char *word)
     size_t n = strlen(word);
     if (strncmp(word, "--", 2) || n >= sizeof base) return false;
     if (setting_find(word + 2) >= 0) return true;
-    if (n < 8 || text_distance(word + n - 5, "-file")) return false;
+    if (n < 8 || !text_same_name(word + n - 5, "-file")) return false;
     snprintf(base, sizeof base, "%.*s", (int)(n - 7), word + 2);
     int id = setting_find(base);
     return id >= 0 && (setting_row((enum setting_id)id)->flags & SETTING_SECRET);

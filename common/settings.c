@@ -45,7 +45,7 @@ const struct setting_row *setting_row(enum setting_id id)
 int setting_find(const char *name)
 {
     for (int i = 0; i < SETTING_COUNT; i++)
-        if (text_distance(rows[i].name, name) == 0) return i;
+        if (text_same_name(rows[i].name, name)) return i;
     return -1;
 }
 
@@ -315,7 +315,7 @@ static int find_secret_file(const char *name)
 {
     char base[80];
     size_t n = strlen(name);
-    if (n < 6 || n >= sizeof base || text_distance(name + n - 5, "_file")) return -1;
+    if (n < 6 || n >= sizeof base || !text_same_name(name + n - 5, "_file")) return -1;
     memcpy(base, name, n - 5);
     base[n - 5] = '\0';
     int id = setting_find(base);

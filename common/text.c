@@ -39,6 +39,12 @@ int text_distance(const char *a, const char *b)
     return row[na % 3][nb];
 }
 
+bool text_same_name(const char *a, const char *b)
+{
+    while (*a && letter(*a) == letter(*b)) a++, b++;
+    return !*a && !*b;
+}
+
 void text_nearest_offer(struct text_nearest *n, const char *name)
 {
     int d = text_distance(n->wanted, name);

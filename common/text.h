@@ -9,6 +9,9 @@
  * '-' count as one letter, case does not count. Names over 64 characters are infinitely far (1000). */
 int text_distance(const char *a, const char *b);
 
+/* Distance 0, without counting. */
+bool text_same_name(const char *a, const char *b);
+
 /* Keeps the nearest name seen: start with {0}, offer each name, read `name` (NULL when none is near enough to be meant:
  * more than a third of its letters differ). */
 struct text_nearest {

@@ -6,7 +6,7 @@
 
 extern const struct verb jobrunner_verbs[];
 
-#define SCAN_SYNOPSIS "DIR|FILE... [--json]"
+#define SCAN_SYNOPSIS "DIR|FILE... [--without LIST] [--json]"
 #define SCAN_SUMMARY  "what each file is, which masters would serve it, what is held or refused"
 int scan_main(int argc, char **argv);
 

@@ -236,10 +236,11 @@ static enum err read_all(struct night *night, const struct settings *s, const st
 }
 
 enum err night_scan(const char *const *operands, int n, const struct settings *s, const struct instruments *instruments,
-                    struct progress *progress, struct night **ret, struct error *err)
+                    const bool without[3], struct progress *progress, struct night **ret, struct error *err)
 {
     struct night *night = calloc(1, sizeof *night);
     if (!night) return ERROR(err, ERR_NOMEM, "could not get memory");
+    for (int k = 0; without && k < 3; k++) night->without[k] = without[k];
     enum err e = night_walk(operands, n, night, err);
     if (!e) e = read_all(night, s, instruments, progress, err);
     if (!e) e = night_arrange(night, s, err);

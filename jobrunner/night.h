@@ -33,7 +33,7 @@ struct night_frame {
     int64_t raw_nx, raw_ny, nx, ny;
     double exptime_s, darktime_s, mjd_start, mjd_mid, ccd_temp_c, ra_deg, dec_deg, longitude_deg;
     int night;
-    bool has_overscan, longitude_assumed, gain_known;
+    bool has_overscan, longitude_assumed, gain_known; /* of every amplifier */
     enum wcs_trust wcs;
     enum verdict verdict;
     enum err code;            /* ERR_OK, ERR_HELD, or why it was refused */
@@ -52,6 +52,7 @@ struct night_group {
 
 struct night {
     char **paths;
+    bool without[3];          /* bias, dark, flat: kinds nobody needs */
     int npaths, not_fits;     /* not_fits: files without a FITS suffix that were passed over */
     struct night_frame *frames; /* sorted: night, instrument, type, CCD, ...; unreadable files at the end, by path */
     int nframes;
@@ -61,12 +62,13 @@ struct night {
 
 /* Look through files and folders (recursively: .fits .fit .fts, also .fz .gz .bz2; hidden ones are passed over; a file named
  * as an operand is read whatever its suffix).
- * Given:    progress  may be NULL
+ * Given:    without   bias, dark, flat: masters that are not wanted; NULL: all are
+ *           progress  may be NULL
  * Status:   0 even when files cannot be read (they are refused frames); ERR_NOT_FOUND when there is nothing to look at;
  *           ERR_NOMEM
  * Threads:  headers are read in parallel; same night for any thread count                                          */
 enum err night_scan(const char *const *operands, int n, const struct settings *s, const struct instruments *instruments,
-                    struct progress *progress, struct night **ret, struct error *err);
+                    const bool without[3], struct progress *progress, struct night **ret, struct error *err);
 void night_free(struct night *night);
 
 /* Frames with a verdict. */

@@ -1,5 +1,5 @@
-/* Groups and masters. A calibration needs master.min_frames frames and, but for a bias, a bias or an overscan of its own; a
- * light needs a bias (or overscan) and a flat. Without a dark the dark current stays in: said, not held.            */
+/* Groups and masters, by the rules `master` and `reduce` obey: a calibration needs master.min_frames frames; a dark needs a
+ * bias, a flat a bias and a dark, a light all three, but for the kinds the user does without.                          */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 #include "jobrunner/night.h"
 
-enum { MASTER_BIAS, MASTER_DARK, MASTER_FLAT };
+enum { MASTER_BIAS, MASTER_FLAT = 2 };
 static const enum frame_type master_kind[] = {FRAME_BIAS, FRAME_DARK, FRAME_FLAT};
 
 /* ---- order ------------------------------------------------------------------------------------------------------- */
@@ -137,29 +137,22 @@ static int choose(const struct chooser *c, int kind, const struct night_frame *f
     return i < 0 ? -1 : c->calibs[i].id;
 }
 
-/* Masters of one frame; holds it when one that it cannot do without is missing. */
+/* Masters of one frame; holds it when one is missing, and names all that are. */
 static void serve(const struct chooser *c, struct night_frame *f)
 {
-    char why[200], reason[300];
-    if (f->verdict != VERDICT_USED || f->type == FRAME_BIAS) return;
-    f->master[MASTER_BIAS] = choose(c, MASTER_BIAS, f, why);
-    if (f->master[MASTER_BIAS] < 0 && !f->has_overscan) {
-        hold(c->night, f, why);
-        return;
+    int needs = f->type == FRAME_BIAS ? 0 : f->type == FRAME_DARK ? 1 : f->type == FRAME_FLAT ? 2 : 3;
+    char why[200], reason[900] = "";
+    if (f->verdict != VERDICT_USED) return;
+    for (int k = 0; k < needs; k++) {
+        size_t n = strlen(reason);
+        if (c->night->without[k]) continue;
+        f->master[k] = choose(c, k, f, why);
+        if (f->master[k] < 0)
+            snprintf(reason + n, sizeof reason - n, "%s%s (or --without %s)", n ? "; " : "", why, frame_type_name(master_kind[k]));
     }
-    if (f->master[MASTER_BIAS] < 0) {
-        snprintf(reason, sizeof reason, "%s: the overscan alone is subtracted", why);
-        add_note(f, reason);
-    }
-    if (f->type == FRAME_DARK) return;
-    if (f->exptime_s > 0) f->master[MASTER_DARK] = choose(c, MASTER_DARK, f, why);
-    if (f->exptime_s > 0 && f->master[MASTER_DARK] < 0 && f->type == FRAME_LIGHT) {
-        snprintf(reason, sizeof reason, "%s: the dark current stays in", why);
-        add_note(f, reason);
-    }
-    if (f->type != FRAME_LIGHT) return;
-    f->master[MASTER_FLAT] = choose(c, MASTER_FLAT, f, why);
-    if (f->master[MASTER_FLAT] < 0) hold(c->night, f, why);
+    if (!reason[0] && f->type == FRAME_LIGHT && !f->gain_known && (f->master[MASTER_BIAS] < 0 || f->master[MASTER_FLAT] < 0))
+        snprintf(reason, sizeof reason, "no gain is known, and it takes biases and flats to measure it");
+    if (reason[0]) hold(c->night, f, reason);
 }
 
 /* Groups of one type: serve their frames, then offer those that are large enough as masters. */

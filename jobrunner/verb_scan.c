@@ -207,7 +207,7 @@ static void log_transient(const struct night *night)
     }
 }
 
-static int scan(const struct cli *c, bool json)
+static int scan(const struct cli *c, const bool without[3], bool json)
 {
     struct instruments *instruments = NULL;
     struct night *night = NULL;
@@ -215,7 +215,7 @@ static int scan(const struct cli *c, bool json)
     if (instruments_load(c->settings, &instruments, &err)) return cli_fail(c, &err);
     struct progress *progress = progress_new("headers", -1, 0);
     double start = clock_seconds();
-    enum err e = night_scan(c->operands.v, c->operands.n, c->settings, instruments, progress, &night, &err);
+    enum err e = night_scan(c->operands.v, c->operands.n, c->settings, instruments, without, progress, &night, &err);
     double elapsed = clock_seconds() - start;
     progress_free(progress);
     instruments_free(instruments);
@@ -233,21 +233,40 @@ static int scan(const struct cli *c, bool json)
     return code;
 }
 
+/* "dark,flat". False for any other word. */
+static bool parse_kinds(const char *list, bool ret[3])
+{
+    static const char *const names[] = {"bias", "dark", "flat"};
+    while (*list) {
+        size_t n = strcspn(list, ",");
+        int k = 0;
+        while (k < 3 && (strlen(names[k]) != n || strncmp(list, names[k], n))) k++;
+        if (k == 3) return false;
+        ret[k] = true;
+        list += n + (list[n] == ',');
+    }
+    return true;
+}
+
 int scan_main(int argc, char **argv)
 {
     static const struct verb verb = {"scan", scan_main, SCAN_SYNOPSIS, SCAN_SUMMARY};
-    bool json = false;
-    const struct cli_option options[] = {{"--json", CLI_FLAG, &json, NULL, "one JSON document instead of the table"}, {0}};
+    bool json = false, without[3] = {false, false, false};
+    const char *list = "";
+    const struct cli_option options[] = {
+        {"--json", CLI_FLAG, &json, NULL, "one JSON document instead of the table"},
+        {"--without", CLI_STRING, &list, "LIST", "masters nobody needs: bias, dark, flat, separated by commas"},
+        {0},
+    };
     struct cli c;
     int code = cli_parse(&c, &verb, argc, argv, options);
     if (code >= 0) return code;
-    if (c.operands.n) {
-        code = scan(&c, json);
-    } else {
-        struct error err = ERROR_INIT;
+    struct error err = ERROR_INIT;
+    if (!c.operands.n)
         ERROR(&err, ERR_USAGE, "which files? usage: nightshift scan %s", verb.synopsis);
-        code = cli_fail(&c, &err);
-    }
+    else if (!parse_kinds(list, without))
+        ERROR(&err, ERR_USAGE, "'--without %s': expected bias, dark or flat, separated by commas", list);
+    code = err.code ? cli_fail(&c, &err) : scan(&c, without, json);
     cli_release(&c);
     return code;
 }

@@ -89,8 +89,9 @@ def test_scan__what_is_held_refused_and_ignored_says_why(scan, tmp_path):
     assert verdicts == {
         "fr0.fits": ("held", "2 flat frames, and a master needs 3 (master.min_frames)"),
         "fr1.fits": ("held", "2 flat frames, and a master needs 3 (master.min_frames)"),
-        "lr.fits": ("held", "no flat of filter 'r' (nearest is of 'g')"),
-        "li.fits": ("held", "no bias binned 2x2 (nearest is 1x1)"),
+        "lr.fits": ("held", "no flat of filter 'r' (nearest is of 'g') (or --without flat)"),
+        "li.fits": ("held", "no bias binned 2x2 (nearest is 1x1) (or --without bias); no dark binned 2x2 (nearest is 1x1) (or --without dark); "
+                    "no flat binned 2x2 (nearest is 1x1) (or --without flat)"),
         "odd.fits": ("held", "unknown frame type 'mystery' (IMAGETYP, OBSTYPE, IMAGETYPE, FRAMETYP ...)"),
         "focus.fits": ("ignored", "neither bias, dark, flat nor light"),
         "broken.fits": ("refused", verdicts["broken.fits"][1]),
@@ -125,6 +126,14 @@ def test_scan__nothing_to_scan_is_said(verb, tmp_path):
     (tmp_path / "a.txt").write_text("x")
     program.fails(10, "scan", tmp_path, says=r"there is no FITS file \(1 other files\)")
     program.fails(2, "scan", says="which files")
+
+
+def test_scan__frames_of_unknown_gain_need_flats(scan, tmp_path):
+    frame(tmp_path / "l.fits", "LIGHT", "2025-05-30T03:00:00", FILTER="g")
+    assert "no gain is known" in scan(tmp_path, "--without", "bias,dark,flat", code=3)
+    frame(tmp_path / "l.fits.gz", "LIGHT", "2025-05-30T03:01:00", FILTER="g", GAIN=1.5)
+    scan(tmp_path / "l.fits.gz", "--without", "bias,dark,flat", code=0)
+    scan(tmp_path, "--without", "cosmic", code=2)
 
 
 def test_scan__assumptions_are_said(scan, tmp_path):
@@ -164,11 +173,12 @@ def test_scan__every_ccd_of_a_file(scan, tmp_path):
         simcam(tmp_path / f"b{i}.fits", "BIAS", f"2025-05-30T00:00:0{i}")
         simcam(tmp_path / f"f{i}.fits", "FLAT", f"2025-05-30T00:10:0{i}")
     simcam(tmp_path / "o.fits", "OBJECT", "2025-05-30T03:00:00")
-    found, _ = scan_json(scan, tmp_path, code=0)
+    assert "there is no dark (or --without dark)" in scan(tmp_path, code=3)
+    found, _ = scan_json(scan, tmp_path, "--without", "dark", code=0)
     lights = [f for f in found["frames"] if f["type"] == "light"]
     assert [(f["ccd"], f["hdu"], f["nccd"], f["size"], f["overscan"], f["gain_known"]) for f in lights] == [
         (1, 2, 2, [40, 20], True, True), (2, 3, 2, [40, 20], True, True)]
-    assert lights[0]["flat"] != lights[1]["flat"] and "there is no dark" in lights[0]["note"]
+    assert lights[0]["flat"] != lights[1]["flat"] and lights[0]["dark"] is None
     simcam(tmp_path / "lost.fits", "OBJECT", "2025-05-30T03:10:00", counted=3)
-    _, frames = scan_json(scan, tmp_path, code=3)
+    _, frames = scan_json(scan, tmp_path, "--without", "dark", code=3)
     assert frames["lost.fits"]["reason"] == "the header counts 3 CCDs, the file holds 2"
