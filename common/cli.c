@@ -297,13 +297,7 @@ int cli_parse_foreign(struct cli *c, const struct verb *verb, int argc, char **a
     struct error err = ERROR_INIT, load_err = ERROR_INIT;
     struct request r = {.c = c, .options = options, .foreign = foreign, .user = user, .err = &err};
     *c = (struct cli){.verb = verb, .options = options, .settings = settings_new()};
-    if (!c->settings) {
-        const char *format = getenv("LOG_FORMAT");
-        bool json = format && *format ? !strcmp(format, "json") : isatty(STDERR_FILENO) != 1;
-        log_init(verb->name, LOG_INFO, json ? LOG_JSON : LOG_CONSOLE);
-        ERROR(&err, ERR_NOMEM, "could not get memory for the settings");
-        return cli_fail(c, &err);
-    }
+    if (!c->settings) return cli_no_memory(verb);
     int code = -1;
     enum err e = take_words(&r, argc, argv);
     /* The log's own settings count even when the command line is wrong: its error goes out in the form asked for. */
@@ -340,6 +334,16 @@ void cli_release(struct cli *c)
         *(struct cli_strings *)o->dst = (struct cli_strings){0};
     }
     *c = (struct cli){0};
+}
+
+int cli_no_memory(const struct verb *verb)
+{
+    struct error err = ERROR_INIT;
+    const char *format = getenv("LOG_FORMAT");
+    bool json = format && *format ? !strcmp(format, "json") : isatty(STDERR_FILENO) != 1;
+    log_init(verb->name, LOG_INFO, json ? LOG_JSON : LOG_CONSOLE);
+    ERROR(&err, ERR_NOMEM, "could not get memory to start");
+    return cli_fail(NULL, &err);
 }
 
 int cli_fail(const struct cli *c, const struct error *err)

@@ -54,6 +54,9 @@ void cli_release(struct cli *c);
 /* Print "nightshift VERB: LINE" (log_error) and return the error's exit code. */
 int cli_fail(const struct cli *c, const struct error *err);
 
+/* The same before there are settings: says that memory ran out, in the form LOG_FORMAT asks for; returns EXIT_TRANSIENT. */
+int cli_no_memory(const struct verb *verb);
+
 extern const char *const nightshift_version;        /* "0.1.0" */
 extern const char *const nightshift_result_version; /* changes when results change: part of the recipe */
 

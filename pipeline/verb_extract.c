@@ -278,7 +278,7 @@ int extract_main(int argc, char **argv)
                                      "detect and measure the objects of a calibrated image"};
     double start = clock_seconds();
     struct run *r = calloc(1, sizeof *r);
-    if (!r) return EXIT_TRANSIENT;
+    if (!r) return cli_no_memory(&verb);
     r->quality.seeing_px = NAN;
     const struct cli_option options[] = {
         {"--output,-o", CLI_STRING, &r->output, "FILE", "the catalogue (FITS_LDAC unless CATALOG_TYPE says otherwise)"},
