@@ -3,11 +3,15 @@
  *     path --frameio_source.c--> bytes (plain, inflated or in memory)
  *          --frameio_scan.c----> HDUs: cards, sizes, kinds        (no pixel is read, no size is believed)
  *          --frameio_read.c----> pixels of plain images
- *            frameio_tiles.c     pixels of tile-compressed images  (cfitsio)
+ *            frameio_tiles.c     pixels of tile-compressed images
  *            frameio_table.c     tables
  *
- * DESIGN. cfitsio is not instrumented by our sanitizers and believes what a header says, so it is shown only what has been
- * checked here: one compressed HDU at a time, in memory, with its sizes and tile descriptors verified.             */
+ *            frameio_codec.c     Rice, gzip, quantisation: arrays in, arrays out
+ *     frames --frameio_pack.c--> tiles --frameio_out.c--> a file that appears whole or not at all
+ *
+ * DESIGN. cfitsio believes what a header says and sanitizers do not see into it. So the structure of a file, plain pixels,
+ * tables and the codecs in daily use are read and written here; cfitsio decodes what is rare (HCOMPRESS, PLIO), from memory,
+ * after every size was checked, and is the oracle of the tests.                                                     */
 #ifndef NIGHTSHIFT_COMMON_FRAMEIO_INTERNAL_H
 #define NIGHTSHIFT_COMMON_FRAMEIO_INTERNAL_H
 
@@ -83,6 +87,9 @@ bool is_structural(const char *keyword); /* SIMPLE, NAXISn, BSCALE, CHECKSUM ...
 
 /* Read an image HDU (0: there is none, an error) as the SCI plane of an empty frame, with header and unit. */
 enum err read_sci(struct frameio_in *f, int hdu, struct frame *ret, struct error *err);
+
+/* n pixels as an image of this HDU stores them, to physical values. */
+void pixels_to_floats(const struct hdu *h, const uint8_t *src, float *dst, int64_t n);
 
 /* ---- frameio_tiles.c: the tile codec ---------------------------------------------------------------------------- */
 

@@ -146,7 +146,7 @@ static int64_t load_integer(const uint8_t *src, int bitpix, int64_t i)
     }
 }
 
-static void convert(const struct hdu *h, const uint8_t *src, float *dst, int64_t n)
+void pixels_to_floats(const struct hdu *h, const uint8_t *src, float *dst, int64_t n)
 {
     switch (h->info.bitpix) {
     case 8: convert_u8(src, dst, n, h->bscale, h->bzero); break;
@@ -206,7 +206,7 @@ static enum err read_plain_f32(struct frameio_in *f, const struct hdu *h, int64_
         int64_t k = n - done < chunk ? n - done : chunk;
         enum err code = read_exactly(f, h, (first + done) * size, scratch, k * size, err);
         if (code) return code;
-        convert(h, scratch, dst + done, k);
+        pixels_to_floats(h, scratch, dst + done, k);
         done += k;
     }
     return ERR_OK;

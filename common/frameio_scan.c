@@ -154,7 +154,8 @@ static void read_scaling(struct hdu *h)
     h->bzero = 0;
     header_get_double(&h->cards, "BSCALE", &h->bscale);
     header_get_double(&h->cards, "BZERO", &h->bzero);
-    h->has_blank = h->info.bitpix > 0 && header_get_int(&h->cards, "BLANK", &h->blank);
+    h->has_blank = h->info.bitpix > 0 && (header_get_int(&h->cards, "BLANK", &h->blank) ||
+                                            (h->info.compressed && header_get_int(&h->cards, "ZBLANK", &h->blank)));
     h->info.unsigned16 = h->info.bitpix == 16 && h->bzero == 32768 && h->bscale == 1;
 }
 

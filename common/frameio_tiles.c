@@ -1,7 +1,12 @@
-/* Tile-compressed images through cfitsio: RICE, GZIP, HCOMPRESS, PLIO. Source: FITS 4.0 section 10.
+/* Tile-compressed images. Source: FITS 4.0 section 10.
  *
- * The HDU is copied into memory behind an empty primary and handed to cfitsio as a memory file, so that file names with
- * [ ] or + are never interpreted and no size is believed that was not compared with the bytes that are there.      */
+ *     data unit    | row 0: descriptor, scale, zero | row 1 ... | heap: the compressed tiles |
+ *
+ * RICE, GZIP and uncompressed tiles are decoded here, tiles in parallel. HCOMPRESS and PLIO, which no camera of today writes,
+ * go through cfitsio: the HDU is shown to it as a memory file behind an empty primary, after every size in it was checked.
+ *
+ * Invariants: (1) every descriptor lies within the heap before a tile is decoded; (2) a tile's pixels are those its place in
+ * the image asks for, whatever its stream says.                                                                     */
 #include "common/frameio_internal.h"
 
 #include <fitsio.h>
@@ -10,12 +15,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/arena.h"
+#include "common/frameio_codec.h"
+
 #define TILE_PIXELS_MAX ((int64_t)1 << 28)
+
+enum codec { CODEC_RICE, CODEC_GZIP_1, CODEC_GZIP_2, CODEC_NONE, CODEC_CFITSIO };
+
+/* A column of the tile table; offset -1 where there is none. */
+struct tile_column {
+    int64_t offset;    /* in the row */
+    bool wide;         /* Q: 64-bit descriptors; P: 32-bit */
+    int element;       /* bytes of one element */
+    char type;         /* of a scalar */
+};
 
 struct tiles {
     int hdu;
-    fitsfile *file;
-    void *memory;  /* what file reads from; must outlive it */
+    uint8_t *data;     /* the data unit */
+    int64_t heap;
+    enum codec codec;
+    int bytes, block;  /* RICE */
+    int64_t side[2], across, count; /* tile size, tiles in a row of tiles, tiles */
+    struct tile_column packed, gzip, plain, scale, zero, blank;
+    bool quantised;
+    struct quantised key; /* ZSCALE, ZZERO of the header, where they are no columns */
+    enum dither dither;
+    int seed;
+    bool has_null;
+    int32_t null;
+    float *numbers;    /* of the dither */
+    fitsfile *file;    /* CODEC_CFITSIO: reads from memory */
+    void *memory;
     size_t size;
 };
 
@@ -23,9 +54,13 @@ void tiles_free(struct tiles *t)
 {
     if (!t) return;
     int status = 0;
-    if (t->file) fits_close_file(t->file, &status);
-    fits_clear_errmsg();
+    if (t->file) {
+        fits_close_file(t->file, &status);
+        fits_clear_errmsg();
+    }
     free(t->memory);
+    free(t->numbers);
+    free(t->data);
     free(t);
 }
 
@@ -42,14 +77,6 @@ static enum err decode_error(struct error *err, int status)
 }
 
 /* ---- checks before cfitsio sees anything ------------------------------------------------------------------------ */
-
-/* A variable-length column of the tile table. */
-struct tile_column {
-    bool wide;         /* Q: 64-bit descriptors; P: 32-bit */
-    int element;       /* bytes of one element */
-    int64_t offset;    /* in the row */
-    bool compressed_data;
-};
 
 static int type_size(char type)
 {
@@ -70,11 +97,22 @@ static int type_size(char type)
     }
 }
 
-/* The columns of the tile table; *ret_n of them are variable-length. */
-static enum err read_columns(const struct hdu *h, struct tile_column columns[8], int *ret_n, struct error *err)
+/* ---- the header of the tile table ------------------------------------------------------------------------------- */
+
+static struct tile_column *column_of(struct tiles *t, const char *name)
+{
+    if (!strcmp(name, "COMPRESSED_DATA")) return &t->packed;
+    if (!strcmp(name, "GZIP_COMPRESSED_DATA")) return &t->gzip;
+    if (!strcmp(name, "UNCOMPRESSED_DATA")) return &t->plain;
+    if (!strcmp(name, "ZSCALE")) return &t->scale;
+    if (!strcmp(name, "ZZERO")) return &t->zero;
+    if (!strcmp(name, "ZBLANK")) return &t->blank;
+    return NULL;
+}
+
+static enum err read_columns(const struct hdu *h, struct tiles *t, struct error *err)
 {
     int64_t offset = 0;
-    int n = 0;
     for (int i = 1; i <= h->tfields; i++) {
         char keyword[16], form[32] = "", name[72] = "", *type;
         snprintf(keyword, sizeof keyword, "TFORM%d", i);
@@ -83,21 +121,102 @@ static enum err read_columns(const struct hdu *h, struct tile_column columns[8],
         header_get_str(&h->cards, keyword, name, sizeof name);
         long repeat = strtol(form, &type, 10);
         if (type == form) repeat = 1;
-        if (repeat < 0 || repeat > 4096 || !type_size(*type))
-            return ERROR(err, ERR_CORRUPT, "column %d of the compressed image has the odd format '%s'", i, form);
-        if (*type == 'P' || *type == 'Q') {
-            if (n == 8 || repeat > 1 || !type_size(type[1]) || strchr("PQ", type[1]))
-                return ERROR(err, ERR_CORRUPT, "column %d of the compressed image has the odd format '%s'", i, form);
-            columns[n++] = (struct tile_column){*type == 'Q', type_size(type[1]), offset, !strcmp(name, "COMPRESSED_DATA")};
-        }
+        bool variable = *type == 'P' || *type == 'Q';
+        struct tile_column *c = column_of(t, name);
+        bool good = repeat >= 0 && repeat <= 4096 && type_size(*type);
+        if (variable) good = good && repeat <= 1 && type_size(type[1]) && !strchr("PQ", type[1]);
+        if (c) good = good && repeat == 1 && variable == (c == &t->packed || c == &t->gzip || c == &t->plain);
+        if (c && !variable) good = good && strchr("BIJED", *type);
+        if (!good) return ERROR(err, ERR_CORRUPT, "column %d of the compressed image has the odd format '%s'", i, form);
+        if (c) *c = (struct tile_column){offset, *type == 'Q', type_size(variable ? type[1] : *type), *type};
         offset += repeat * type_size(*type);
     }
-    if (offset != h->row_size)
-        return ERROR(err, ERR_CORRUPT, "columns of the compressed image take %lld bytes a row, not %lld", (long long)offset,
-                     (long long)h->row_size);
-    *ret_n = n;
+    if (offset == h->row_size && t->packed.offset >= 0) return ERR_OK;
+    return ERROR(err, ERR_CORRUPT, "columns of the compressed image do not make rows of %lld bytes", (long long)h->row_size);
+}
+
+static enum err read_tile_shape(const struct hdu *h, struct tiles *t, struct error *err)
+{
+    char keyword[16];
+    int64_t number[2] = {1, 1};
+    for (int i = 0; i < h->info.naxis; i++) {
+        int64_t side = i == 0 ? h->info.axis[0] : 1, n = i < 2 ? h->info.axis[i] : 1;
+        snprintf(keyword, sizeof keyword, "ZTILE%d", i + 1);
+        if (header_has(&h->cards, keyword) && (!header_get_int(&h->cards, keyword, &side) || side < 1))
+            return ERROR(err, ERR_CORRUPT, "keyword %s of the compressed image has an absurd value", keyword);
+        if (i >= 2) continue;
+        t->side[i] = side < n ? side : n;
+        number[i] = (n + t->side[i] - 1) / t->side[i];
+    }
+    if (t->side[0] * t->side[1] > TILE_PIXELS_MAX)
+        return ERROR(err, ERR_UNSUPPORTED, "tiles of the compressed image are too large");
+    t->across = number[0];
+    t->count = number[0] * number[1];
+    if (t->count == h->nrow) return ERR_OK;
+    return ERROR(err, ERR_CORRUPT, "compressed image has %lld tiles, its size asks for %lld", (long long)h->nrow,
+                 (long long)t->count);
+}
+
+static enum err read_codec(const struct hdu *h, struct tiles *t, struct error *err)
+{
+    static const struct {
+        const char *name;
+        enum codec codec;
+    } known[] = {{"RICE_1", CODEC_RICE},       {"RICE_ONE", CODEC_RICE},      {"GZIP_1", CODEC_GZIP_1},
+                 {"GZIP_2", CODEC_GZIP_2},     {"NOCOMPRESS", CODEC_NONE},    {"PLIO_1", CODEC_CFITSIO},
+                 {"HCOMPRESS_1", CODEC_CFITSIO}};
+    char name[24] = "";
+    header_get_str(&h->cards, "ZCMPTYPE", name, sizeof name);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(name, known[i].name) != 0) continue;
+        t->codec = known[i].codec;
+        return ERR_OK;
+    }
+    return ERROR(err, ERR_UNSUPPORTED, "image is compressed by '%s', which is not known here", name);
+}
+
+static enum err read_parameters(const struct hdu *h, struct tiles *t, struct error *err)
+{
+    t->bytes = 4;
+    t->block = 32;
+    for (int i = 1; i <= 9; i++) {
+        char keyword[16], name[16] = "";
+        int64_t value = 0;
+        snprintf(keyword, sizeof keyword, "ZNAME%d", i);
+        header_get_str(&h->cards, keyword, name, sizeof name);
+        snprintf(keyword, sizeof keyword, "ZVAL%d", i);
+        if (!header_get_int(&h->cards, keyword, &value)) continue;
+        bool good = value >= -65536 && value <= 65536;
+        if (!strcmp(name, "BLOCKSIZE") && (good = value >= 1 && value <= 256)) t->block = (int)value;
+        if (!strcmp(name, "BYTEPIX") && (good = value == 1 || value == 2 || value == 4)) t->bytes = (int)value;
+        if (!good) return ERROR(err, ERR_CORRUPT, "parameter %s of the compressed image has the absurd value %lld", name, (long long)value);
+    }
     return ERR_OK;
 }
+
+static enum err read_quantisation(const struct hdu *h, struct tiles *t, struct error *err)
+{
+    char method[32] = "";
+    int64_t seed = 1, null = 0;
+    bool in_header = header_get_double(&h->cards, "ZSCALE", &t->key.scale) && header_get_double(&h->cards, "ZZERO", &t->key.zero);
+    t->quantised = h->info.bitpix < 0 && (in_header || (t->scale.offset >= 0 && t->zero.offset >= 0));
+    header_get_str(&h->cards, "ZQUANTIZ", method, sizeof method);
+    t->dither = !strcmp(method, "SUBTRACTIVE_DITHER_1")   ? DITHER_1
+                : !strcmp(method, "SUBTRACTIVE_DITHER_2") ? DITHER_2
+                                                          : DITHER_NONE;
+    if (header_has(&h->cards, "ZDITHER0") && (!header_get_int(&h->cards, "ZDITHER0", &seed) || seed < 0 || seed > DITHER_COUNT))
+        return ERROR(err, ERR_CORRUPT, "keyword ZDITHER0 has an absurd value");
+    t->seed = (int)seed;
+    t->has_null = header_get_int(&h->cards, "ZBLANK", &null) && null >= INT32_MIN && null <= INT32_MAX;
+    t->null = t->has_null ? (int32_t)null : QUANTISE_NULL;
+    if (t->quantised) t->has_null = true; /* NaN is this number even where the header forgot to say so */
+    t->numbers = malloc(DITHER_COUNT * sizeof *t->numbers);
+    if (!t->numbers) return ERROR(err, ERR_NOMEM, "no memory for a compressed image");
+    dither_numbers(t->numbers);
+    return ERR_OK;
+}
+
+/* ---- checks before anything is decoded -------------------------------------------------------------------------- */
 
 static uint64_t big_endian(const uint8_t *p, int bytes)
 {
@@ -106,117 +225,69 @@ static uint64_t big_endian(const uint8_t *p, int bytes)
     return v;
 }
 
-struct tile_shape {
-    int64_t side[2], count;
+struct stream {
+    const uint8_t *p;
+    int64_t size;
 };
 
-static enum err read_tile_shape(const struct hdu *h, struct tile_shape *ret, struct error *err)
+/* Where the heap keeps this tile's bytes of column c; size 0 where it keeps none. */
+static struct stream stream_of(const struct tiles *t, const struct hdu *h, const struct tile_column *c, int64_t tile)
 {
-    struct tile_shape s = {{h->info.axis[0], 1}, 1};
-    char keyword[16];
-    for (int i = 0; i < h->info.naxis; i++) {
-        int64_t side = i == 0 ? h->info.axis[0] : 1, n = i < 2 ? h->info.axis[i] : 1;
-        snprintf(keyword, sizeof keyword, "ZTILE%d", i + 1);
-        if (header_has(&h->cards, keyword) && (!header_get_int(&h->cards, keyword, &side) || side < 1))
-            return ERROR(err, ERR_CORRUPT, "keyword %s of the compressed image has an absurd value", keyword);
-        if (side > n) side = n;
-        if (i < 2) s.side[i] = side;
-        s.count *= (n + side - 1) / side;
-    }
-    if (s.side[0] * s.side[1] > TILE_PIXELS_MAX) return ERROR(err, ERR_UNSUPPORTED, "tiles of the compressed image are too large");
-    if (s.count != h->nrow)
-        return ERROR(err, ERR_CORRUPT, "compressed image has %lld tiles, its size asks for %lld", (long long)h->nrow, (long long)s.count);
-    *ret = s;
-    return ERR_OK;
+    if (c->offset < 0) return (struct stream){NULL, 0};
+    const uint8_t *p = t->data + tile * h->row_size + c->offset;
+    int width = c->wide ? 8 : 4;
+    int64_t length = (int64_t)big_endian(p, width), at = (int64_t)big_endian(p + width, width);
+    return (struct stream){t->data + t->heap + at, length * c->element};
 }
 
-/* The HCOMPRESS and PLIO decoders believe the sizes inside their streams: compare them with the tile first. */
-static bool stream_is_sane(const char *algorithm, const uint8_t *p, int64_t n, int64_t npix)
+static bool descriptor_fits(const struct tiles *t, const struct hdu *h, const struct tile_column *c, int64_t tile)
 {
-    if (!strncmp(algorithm, "HCOMPRESS", 9)) {
-        if (n < 25 || p[0] != 0xdd || p[1] != 0x99) return false;
-        int64_t a = (int64_t)big_endian(p + 2, 4), b = (int64_t)big_endian(p + 6, 4);
+    if (c->offset < 0) return true;
+    const uint8_t *p = t->data + tile * h->row_size + c->offset;
+    int width = c->wide ? 8 : 4;
+    int64_t length = (int64_t)big_endian(p, width), at = (int64_t)big_endian(p + width, width), room = h->data_size - t->heap;
+    return length >= 0 && at >= 0 && at <= room && length <= (room - at) / c->element;
+}
+
+/* cfitsio's HCOMPRESS and PLIO decoders believe the sizes inside their streams: compare them with the tile first. */
+static bool foreign_stream_is_sane(const struct hdu *h, struct stream s, int64_t npix)
+{
+    char algorithm[24] = "";
+    header_get_str(&h->cards, "ZCMPTYPE", algorithm, sizeof algorithm);
+    if (!strcmp(algorithm, "HCOMPRESS_1")) {
+        if (s.size < 25 || s.p[0] != 0xdd || s.p[1] != 0x99) return false;
+        int64_t a = (int64_t)big_endian(s.p + 2, 4), b = (int64_t)big_endian(s.p + 6, 4);
         return a > 0 && b > 0 && a <= npix && b <= npix && a * b <= npix;
     }
-    if (!strncmp(algorithm, "PLIO", 4)) {
-        if (n < 6) return false;
-        int64_t words = (int16_t)big_endian(p + 4, 2); /* old format: the length is word 3 */
-        if (words <= 0) words = n >= 10 ? ((int64_t)big_endian(p + 8, 2) << 15) + (int64_t)big_endian(p + 6, 2) : n;
-        return words * 2 <= n;
-    }
-    return true;
+    if (s.size < 14) return false;
+    int64_t words = (int16_t)big_endian(s.p + 4, 2); /* old form of the list: its length is the third word */
+    if (words <= 0) words = ((int64_t)big_endian(s.p + 8, 2) << 15) + (int64_t)big_endian(s.p + 6, 2);
+    return words > 0 && words * 2 <= s.size;
 }
 
-static enum err check_tile(const struct hdu *h, const char *algorithm, const struct tile_shape *shape, const struct tile_column *c,
-                           const uint8_t *data, int64_t heap, int64_t row, struct error *err)
+static enum err check_tiles(const struct tiles *t, const struct hdu *h, struct error *err)
 {
-    const uint8_t *p = data + row * h->row_size + c->offset;
-    int64_t width = c->wide ? 8 : 4, length = (int64_t)big_endian(p, (int)width), at = (int64_t)big_endian(p + width, (int)width);
-    int64_t room = h->data_size - heap;
-    if (length < 0 || at < 0 || at > room || length > (room - at) / c->element)
-        return ERROR(err, ERR_CORRUPT, "tile %lld of the compressed image lies outside the file", (long long)row + 1);
-    if (c->compressed_data && length &&
-        !stream_is_sane(algorithm, data + heap + at, length * c->element, shape->side[0] * shape->side[1]))
-        return ERROR(err, ERR_CORRUPT, "tile %lld of the compressed image is damaged", (long long)row + 1);
-    return ERR_OK;
-}
-
-/* Numbers that cfitsio uses as array indices or sizes without a look. */
-static enum err check_parameters(const struct hdu *h, struct error *err)
-{
-    int64_t dither = 1;
-    char keyword[16];
-    if (header_has(&h->cards, "ZDITHER0") && (!header_get_int(&h->cards, "ZDITHER0", &dither) || dither < 0 || dither > 10000))
-        return ERROR(err, ERR_CORRUPT, "keyword ZDITHER0 has an absurd value");
-    for (int i = 1; i <= 9; i++) {
-        int64_t value = 1;
-        snprintf(keyword, sizeof keyword, "ZVAL%d", i);
-        if (header_get_int(&h->cards, keyword, &value) && (value < -65536 || value > 65536))
-            return ERROR(err, ERR_CORRUPT, "keyword %s has an absurd value", keyword);
-        char name[16] = "";
-        snprintf(keyword, sizeof keyword, "ZNAME%d", i);
-        header_get_str(&h->cards, keyword, name, sizeof name);
-        if (!strcmp(name, "BLOCKSIZE") && value < 1) return ERROR(err, ERR_CORRUPT, "RICE block size is %lld", (long long)value);
-        if (!strcmp(name, "BYTEPIX") && value != 1 && value != 2 && value != 4 && value != 8)
-            return ERROR(err, ERR_CORRUPT, "RICE pixel size is %lld bytes", (long long)value);
+    for (int64_t i = 0; i < t->count; i++) {
+        if (!descriptor_fits(t, h, &t->packed, i) || !descriptor_fits(t, h, &t->gzip, i) || !descriptor_fits(t, h, &t->plain, i))
+            return ERROR(err, ERR_CORRUPT, "tile %lld of the compressed image lies outside the file", (long long)i + 1);
+        struct stream s = stream_of(t, h, &t->packed, i);
+        if (t->codec == CODEC_CFITSIO && s.size && !foreign_stream_is_sane(h, s, t->side[0] * t->side[1]))
+            return ERROR(err, ERR_CORRUPT, "tile %lld of the compressed image is damaged", (long long)i + 1);
     }
     return ERR_OK;
 }
 
-static enum err check_tiles(const struct hdu *h, const uint8_t *data, struct error *err)
-{
-    static const char *const known[] = {"RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS"};
-    char algorithm[24] = "";
-    struct tile_shape shape = {{1, 1}, 0};
-    struct tile_column columns[8];
-    int n = 0;
-    bool good = false;
-    int64_t heap = h->row_size * h->nrow;
-    header_get_str(&h->cards, "ZCMPTYPE", algorithm, sizeof algorithm);
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) good |= !strcmp(algorithm, known[i]);
-    if (!good) return ERROR(err, ERR_UNSUPPORTED, "image is compressed by '%s', which is not known here", algorithm);
-    if (header_get_int(&h->cards, "THEAP", &heap) && (heap < h->row_size * h->nrow || heap > h->data_size))
-        return ERROR(err, ERR_CORRUPT, "heap of the compressed image lies outside the file");
-    enum err code = h->info.naxis > 4 ? ERROR(err, ERR_UNSUPPORTED, "compressed image has more than 4 axes") : ERR_OK;
-    if (!code) code = check_parameters(h, err);
-    if (!code) code = read_columns(h, columns, &n, err);
-    if (!code) code = read_tile_shape(h, &shape, err);
-    for (int64_t row = 0; row < h->nrow && !code; row++)
-        for (int i = 0; i < n && !code; i++) code = check_tile(h, algorithm, &shape, &columns[i], data, heap, row, err);
-    return code;
-}
+/* ---- opening ---------------------------------------------------------------------------------------------------- */
 
-/* ---- opening and reading ---------------------------------------------------------------------------------------- */
-
-static void put_card(char *block, int i, const char *text)
+static void put_card(char *block, int64_t i, const char *text)
 {
     memcpy(block + i * CARD_LENGTH, text, strlen(text));
 }
 
-/* Empty primary, the HDU's header, its data. */
-static enum err load(struct frameio_in *f, const struct hdu *h, struct tiles *t, struct error *err)
+/* Empty primary, the HDU's header, its data: a file that cfitsio can open. */
+static enum err open_foreign(const struct hdu *h, struct tiles *t, struct error *err)
 {
-    int64_t header = round_to_block((h->cards.n + 1) * CARD_LENGTH), data = round_to_block(h->data_size), got = 0;
+    int64_t header = round_to_block((h->cards.n + 1) * CARD_LENGTH), data = round_to_block(h->data_size);
     t->size = (size_t)(FITS_BLOCK + header + data);
     char *p = t->memory = malloc(t->size);
     if (!p) return ERROR(err, ERR_NOMEM, "no memory for a compressed image");
@@ -228,12 +299,28 @@ static enum err load(struct frameio_in *f, const struct hdu *h, struct tiles *t,
     put_card(p, 4, "END");
     p += FITS_BLOCK;
     memcpy(p, h->cards.text, (size_t)h->cards.n * CARD_LENGTH);
-    put_card(p, (int)h->cards.n, "END");
-    p += header;
-    memset(p + h->data_size, 0, (size_t)(data - h->data_size));
-    enum err code = source_read(f->source, h->data_at, p, h->data_size, &got, err);
+    put_card(p, h->cards.n, "END");
+    memcpy(p + header, t->data, (size_t)h->data_size);
+    memset(p + header + h->data_size, 0, (size_t)(data - h->data_size));
+    int status = 0;
+    if (fits_open_memfile(&t->file, "tiles", READONLY, &t->memory, &t->size, 0, NULL, &status) ||
+        fits_movabs_hdu(t->file, 2, NULL, &status))
+        return decode_error(err, status);
+    return fits_is_compressed_image(t->file, &status) ? ERR_OK : decode_error(err, status ? status : DATA_DECOMPRESSION_ERR);
+}
+
+static enum err load_data(struct frameio_in *f, const struct hdu *h, struct tiles *t, struct error *err)
+{
+    int64_t got = 0;
+    t->heap = h->row_size * h->nrow;
+    if (header_has(&h->cards, "THEAP") && !header_get_int(&h->cards, "THEAP", &t->heap)) t->heap = -1;
+    if (t->heap < h->row_size * h->nrow || t->heap > h->data_size)
+        return ERROR(err, ERR_CORRUPT, "heap of the compressed image lies outside the file");
+    t->data = malloc((size_t)h->data_size + 1);
+    if (!t->data) return ERROR(err, ERR_NOMEM, "no memory for a compressed image");
+    enum err code = source_read(f->source, h->data_at, t->data, h->data_size, &got, err);
     if (!code && got < h->data_size) code = ERROR(err, ERR_CORRUPT, "data end early: the file shrank while it was read");
-    return code ? code : check_tiles(h, (const uint8_t *)p, err);
+    return code;
 }
 
 static enum err tiles_open(struct frameio_in *f, int hdu, const struct hdu *h, struct error *err)
@@ -244,12 +331,16 @@ static enum err tiles_open(struct frameio_in *f, int hdu, const struct hdu *h, s
     struct tiles *t = calloc(1, sizeof *t);
     if (!t) return ERROR(err, ERR_NOMEM, "no memory for a compressed image");
     t->hdu = hdu;
-    enum err code = load(f, h, t, err);
-    int status = 0;
-    if (!code && (fits_open_memfile(&t->file, "tiles", READONLY, &t->memory, &t->size, 0, NULL, &status) ||
-                  fits_movabs_hdu(t->file, 2, NULL, &status)))
-        code = decode_error(err, status);
-    if (!code && !fits_is_compressed_image(t->file, &status)) code = decode_error(err, status ? status : DATA_DECOMPRESSION_ERR);
+    t->packed.offset = t->gzip.offset = t->plain.offset = t->scale.offset = t->zero.offset = t->blank.offset = -1;
+    enum err code = h->info.naxis > 4 ? ERROR(err, ERR_UNSUPPORTED, "compressed image has more than 4 axes") : ERR_OK;
+    if (!code) code = read_codec(h, t, err);
+    if (!code) code = read_columns(h, t, err);
+    if (!code) code = read_tile_shape(h, t, err);
+    if (!code) code = read_parameters(h, t, err);
+    if (!code) code = read_quantisation(h, t, err);
+    if (!code) code = load_data(f, h, t, err);
+    if (!code) code = check_tiles(t, h, err);
+    if (!code && t->codec == CODEC_CFITSIO) code = open_foreign(h, t, err);
     if (code)
         tiles_free(t);
     else
@@ -257,15 +348,215 @@ static enum err tiles_open(struct frameio_in *f, int hdu, const struct hdu *h, s
     return code;
 }
 
+/* ---- decoding one tile ------------------------------------------------------------------------------------------ */
+
+struct scratch {
+    int32_t *ints;
+    float *floats;
+    uint16_t *shorts;
+    uint8_t *bytes, *shuffled; /* 8 per pixel */
+};
+
+static bool scratch_init(struct scratch *s, int64_t npix)
+{
+    s->ints = mem_array((size_t)npix, sizeof *s->ints);
+    s->floats = mem_array((size_t)npix, sizeof *s->floats);
+    s->shorts = mem_array((size_t)npix, sizeof *s->shorts);
+    s->bytes = mem_array((size_t)npix, 8);
+    s->shuffled = mem_array((size_t)npix, 8);
+    return s->ints && s->floats && s->shorts && s->bytes && s->shuffled;
+}
+
+static void scratch_release(struct scratch *s)
+{
+    free(s->ints);
+    free(s->floats);
+    free(s->shorts);
+    free(s->bytes);
+    free(s->shuffled);
+}
+
+/* A cell of a scalar column. */
+static double scalar(const struct tiles *t, const struct hdu *h, const struct tile_column *c, int64_t tile)
+{
+    const uint8_t *p = t->data + tile * h->row_size + c->offset;
+    uint64_t bits = big_endian(p, c->element);
+    uint32_t bits32 = (uint32_t)bits;
+    double wide;
+    float narrow;
+    memcpy(&wide, &bits, sizeof wide);
+    memcpy(&narrow, &bits32, sizeof narrow);
+    switch (c->type) {
+    case 'D': return wide;
+    case 'E': return narrow;
+    case 'J': return (int32_t)bits;
+    case 'I': return (int16_t)bits;
+    default: return (double)bits;
+    }
+}
+
+/* What a tile turns into on the way to pixels: integers of the codec, or pixels as a plain image stores them. */
+enum tile_form { TILE_BAD, TILE_INTS, TILE_STORED };
+
+/* Bytes of a gzip or plain stream: what the image stores, or integers of 1, 2 or 4 bytes, as their number tells. */
+static enum tile_form take_bytes(const struct tiles *t, const struct hdu *h, int64_t n, int64_t size, struct scratch *s)
+{
+    int stored = abs(h->info.bitpix) / 8;
+    if (!t->quantised && size == n * stored) return TILE_STORED;
+    if (h->info.bitpix < 0 && size != 4 * n) return TILE_BAD;
+    if (size != n && size != 2 * n && size != 4 * n) return TILE_BAD;
+    int bytes = (int)(size / n);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t v = (uint32_t)big_endian(s->bytes + bytes * i, bytes);
+        s->ints[i] = bytes == 2 ? (int16_t)v : (int32_t)v;
+    }
+    return TILE_INTS;
+}
+
+static enum tile_form unpack_main(const struct tiles *t, const struct hdu *h, struct stream in, int64_t n, struct scratch *s)
+{
+    int64_t size = in.size;
+    switch (t->codec) {
+    case CODEC_RICE:
+        if (!t->quantised && h->info.bitpix < 0) return TILE_BAD;
+        return rice_decode(in.p, (size_t)in.size, n, t->bytes, t->block, s->ints) ? TILE_INTS : TILE_BAD;
+    case CODEC_GZIP_1: size = gzip_decode(in.p, (size_t)in.size, s->bytes, (size_t)n * 8); break;
+    case CODEC_GZIP_2:
+        size = gzip_decode(in.p, (size_t)in.size, s->shuffled, (size_t)n * 8);
+        if (size > 0 && size % n == 0) bytes_unshuffle(s->shuffled, s->bytes, n, (int)(size / n));
+        break;
+    default:
+        if (size > n * 8) return TILE_BAD;
+        memcpy(s->bytes, in.p, (size_t)size);
+    }
+    return take_bytes(t, h, n, size, s);
+}
+
+static enum tile_form unpack(const struct tiles *t, const struct hdu *h, int64_t tile, int64_t n, struct scratch *s)
+{
+    int64_t stored = n * abs(h->info.bitpix) / 8;
+    struct stream in = stream_of(t, h, &t->packed, tile);
+    if (in.size) return unpack_main(t, h, in, n, s);
+    in = stream_of(t, h, &t->gzip, tile); /* tiles that could not be quantised */
+    if (in.size) return gzip_decode(in.p, (size_t)in.size, s->bytes, (size_t)n * 8) == stored ? TILE_STORED : TILE_BAD;
+    in = stream_of(t, h, &t->plain, tile);
+    if (in.size != stored) return TILE_BAD;
+    memcpy(s->bytes, in.p, (size_t)in.size);
+    return TILE_STORED;
+}
+
+static void ints_to_floats(const struct tiles *t, const struct hdu *h, int64_t tile, int64_t n, struct scratch *s)
+{
+    bool has_null = t->has_null;
+    int32_t null = t->null;
+    if (t->blank.offset >= 0) {
+        has_null = true;
+        null = (int32_t)scalar(t, h, &t->blank, tile);
+    }
+    if (t->quantised) {
+        struct quantised k = t->key;
+        if (t->scale.offset >= 0) k.scale = scalar(t, h, &t->scale, tile);
+        if (t->zero.offset >= 0) k.zero = scalar(t, h, &t->zero, tile);
+        dequantise(s->ints, n, tile, t->seed, t->dither, has_null, null, k, t->numbers, s->floats);
+        if (h->bscale != 1 || h->bzero != 0)
+            for (int64_t i = 0; i < n; i++) s->floats[i] = (float)(h->bzero + h->bscale * s->floats[i]);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) s->floats[i] = (float)(h->bzero + h->bscale * s->ints[i]);
+    if (!has_null && h->has_blank) {
+        has_null = h->blank >= INT32_MIN && h->blank <= INT32_MAX;
+        null = (int32_t)h->blank;
+    }
+    for (int64_t i = 0; has_null && i < n; i++)
+        if (s->ints[i] == null) s->floats[i] = NAN;
+}
+
+static bool decode_tile(const struct tiles *t, const struct hdu *h, int64_t tile, int64_t n, bool shorts, struct scratch *s)
+{
+    enum tile_form form = unpack(t, h, tile, n, s);
+    if (form == TILE_BAD) return false;
+    if (shorts && form == TILE_INTS) {
+        for (int64_t i = 0; i < n; i++) s->shorts[i] = (uint16_t)(s->ints[i] + 32768);
+    } else if (shorts) {
+        for (int64_t i = 0; i < n; i++) s->shorts[i] = (uint16_t)(big_endian(s->bytes + 2 * i, 2) ^ 0x8000u);
+    } else if (form == TILE_INTS) {
+        ints_to_floats(t, h, tile, n, s);
+    } else {
+        pixels_to_floats(h, s->bytes, s->floats, n);
+    }
+    return true;
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
+
+struct band {
+    int64_t y0, y1;
+    float *f32;     /* one of the two is NULL */
+    uint16_t *u16;
+};
+
+/* Decode a tile and copy the part of it that lies in the band. */
+static bool place_tile(const struct tiles *t, const struct hdu *h, int64_t tile, struct band b, struct scratch *s)
+{
+    int64_t nx = h->info.axis[0], ny = h->info.axis[1];
+    int64_t x0 = tile % t->across * t->side[0], top = tile / t->across * t->side[1];
+    int64_t width = nx - x0 < t->side[0] ? nx - x0 : t->side[0], height = ny - top < t->side[1] ? ny - top : t->side[1];
+    if (!decode_tile(t, h, tile, width * height, b.u16 != NULL, s)) return false;
+    for (int64_t k = 0; k < height; k++) {
+        int64_t y = top + k;
+        if (y < b.y0 || y >= b.y1) continue;
+        if (b.f32)
+            memcpy(b.f32 + (y - b.y0) * nx + x0, s->floats + k * width, (size_t)width * sizeof *b.f32);
+        else
+            memcpy(b.u16 + (y - b.y0) * nx + x0, s->shorts + k * width, (size_t)width * sizeof *b.u16);
+    }
+    return true;
+}
+
+/* No two tiles share a pixel, so no two threads write to the same place. The first bad tile is reported whatever the order. */
+static enum err read_tiles(const struct tiles *t, const struct hdu *h, struct band b, struct error *err)
+{
+    int64_t first = b.y0 / t->side[1] * t->across, last = ((b.y1 - 1) / t->side[1] + 1) * t->across, bad = INT64_MAX;
+    bool memory = true;
+#pragma omp parallel default(none) shared(t, h, b, first, last, bad, memory)
+    {
+        struct scratch s = {0};
+        bool mine = scratch_init(&s, t->side[0] * t->side[1]);
+#pragma omp for schedule(static)
+        for (int64_t i = first; i < last; i++) {
+            if (mine && place_tile(t, h, i, b, &s)) continue;
+#pragma omp critical(frameio_tiles)
+            {
+                if (!mine) memory = false;
+                if (i < bad) bad = i;
+            }
+        }
+        scratch_release(&s);
+    }
+    if (!memory) return ERROR(err, ERR_NOMEM, "no memory for a compressed image");
+    if (bad == INT64_MAX) return ERR_OK;
+    ERROR(err, ERR_CORRUPT, "cannot decode tile %lld of the compressed image", (long long)bad + 1);
+    error_hint(err, "copy the file again from its source");
+    return ERR_CORRUPT;
+}
+
+static enum err read_foreign(struct tiles *t, const struct hdu *h, struct band b, struct error *err)
+{
+    long first[4] = {1, b.y0 + 1, 1, 1}, last[4] = {h->info.axis[0], b.y1, 1, 1}, step[4] = {1, 1, 1, 1};
+    float nan = NAN;
+    int any = 0, status = 0;
+    if (b.f32)
+        fits_read_subset(t->file, TFLOAT, first, last, step, &nan, b.f32, &any, &status);
+    else
+        fits_read_subset(t->file, TUSHORT, first, last, step, NULL, b.u16, &any, &status);
+    return status ? decode_error(err, status) : ERR_OK;
+}
+
 enum err tiles_read_rows(struct frameio_in *f, int hdu, int64_t y0, int64_t y1, float *f32, uint16_t *u16, struct error *err)
 {
     const struct hdu *h = f->hdus[hdu - 1];
+    struct band b = {y0, y1, f32, u16};
     enum err code = tiles_open(f, hdu, h, err);
     if (code) return code;
-    long first[4] = {1, y0 + 1, 1, 1}, last[4] = {h->info.axis[0], y1, 1, 1}, step[4] = {1, 1, 1, 1};
-    float nan = NAN;
-    int any = 0, status = 0;
-    fits_read_subset(f->tiles->file, f32 ? TFLOAT : TUSHORT, first, last, step, f32 ? &nan : NULL, f32 ? (void *)f32 : (void *)u16,
-                     &any, &status);
-    return status ? decode_error(err, status) : ERR_OK;
+    return f->tiles->codec == CODEC_CFITSIO ? read_foreign(f->tiles, h, b, err) : read_tiles(f->tiles, h, b, err);
 }

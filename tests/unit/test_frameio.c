@@ -409,8 +409,8 @@ static void test_frameio__product_comes_back(void **state)
         assert_memory_equal(g.mask, f.mask, sizeof(mask_t) * 6000);
         assert_true(isnan(g.sci[3]));
         for (int i = 0; i < 6000; i++) {
-            /* scatter of sci 5.8, of var 9.6 and more: a step is a quarter of it, half a step the largest error */
-            if (i != 3) assert_close(g.sci[i], f.sci[i], k == 2 ? 1.5 : 0);
+            /* neighbours differ by up to 20 (sci) and 600 (var): a step is a quarter of that noise, half a step the largest error */
+            if (i != 3) assert_close(g.sci[i], f.sci[i], k == 2 ? 2.5 : 0);
             assert_close(g.var[i], f.var[i], k == 2 && f.var[i] != 0 ? 40 : 0); /* zeros stay zeros */
         }
         struct header h;
