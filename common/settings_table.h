@@ -17,7 +17,7 @@ S(MASTER_CLIP_LOW, "master.clip_low", "", SETTING_DOUBLE, "sigma", "3", 1, 100, 
 S(MASTER_CLIP_HIGH, "master.clip_high", "", SETTING_DOUBLE, "sigma", "3", 1, 100, SETTING_RESULT, "upper rejection of stacking")
 S(MASTER_CLIP_ITERATIONS, "master.clip_iterations", "", SETTING_INT, "", "5", 0, 100, SETTING_RESULT, "rounds of rejection at most")
 S(MASTER_MIN_FRAMES, "master.min_frames", "", SETTING_INT, "", "3", 1, 10000, SETTING_RESULT, "frames a master needs")
-S(MASTER_HOT_SIGMA, "master.hot_sigma", "", SETTING_DOUBLE, "sigma", "8", 1, 1000, SETTING_RESULT, "dark pixels above this are HOT")
+S(MASTER_HOT_SIGMA, "master.hot_sigma", "", SETTING_DOUBLE, "sigma", "5", 1, 1000, SETTING_RESULT, "dark pixels above this are HOT")
 S(MASTER_LOW_FLAT, "master.low_flat", "", SETTING_DOUBLE, "", "0.2", 0, 1, SETTING_RESULT, "flat pixels below this are LOWFLAT")
 
 /* -- reduce ----------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,10 @@
 
 /* One row per verb; each verb's function lives in pipeline/verb_NAME.c. */
 const struct verb pipeline_verbs[] = {
-    {"simulate", verb_simulate, "OUT [--preset NAME] [--seed N]", "a night of raw frames with a known truth"},
+    {"inspect", verb_inspect, "FILE...", "what a FITS file holds and what its header means"},
+    {"master", verb_master, "FILE... | DIR --out DIR", "raw bias, dark and flat frames -> master calibrations"},
+    {"reduce", verb_reduce, "FILE... | DIR --out DIR", "raw frames -> calibrated frames and catalogues"},
     {"extract", extract_main, "IMAGE -o CAT [-c FILE.sex] [--hdu N] [-KEY value]...", "detect and measure the objects of a calibrated image"},
+    {"simulate", verb_simulate, "OUT [--preset NAME] [--seed N]", "a night of raw frames with a known truth"},
     {0},
 };

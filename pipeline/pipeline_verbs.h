@@ -6,6 +6,9 @@
 
 extern const struct verb pipeline_verbs[];
 
+int verb_master(int argc, char **argv);   /* verb_master.c */
+int verb_reduce(int argc, char **argv);   /* verb_reduce.c */
+int verb_inspect(int argc, char **argv);  /* verb_inspect.c */
 int verb_simulate(int argc, char **argv); /* verb_simulate.c */
 
 #endif

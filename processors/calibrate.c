@@ -113,7 +113,7 @@ struct neutral {
 };
 
 struct pass {
-    struct raw_rows *raw;
+    const struct raw_rows *raw;
     const struct amp *amps;
     int namp;
     const struct calibrate_plan *plan;
@@ -235,7 +235,7 @@ static void count_masks(const mask_t *mask, int64_t from, int64_t to, int64_t *s
     *no_data += d;
 }
 
-enum err calibrate_frame(struct raw_rows *raw, const struct amp *amps, int namp, const struct calibrate_plan *plan,
+enum err calibrate_frame(const struct raw_rows *raw, const struct amp *amps, int namp, const struct calibrate_plan *plan,
                          float *sci, float *var, mask_t *mask, struct calibrate_counts *ret, struct error *err)
 {
     int64_t nblocks = row_blocks(plan->ny), ny = plan->ny, nx = plan->nx;
@@ -250,7 +250,6 @@ enum err calibrate_frame(struct raw_rows *raw, const struct amp *amps, int namp,
     if (!code && (!level_sum || !level_n)) code = ERROR(err, ERR_NOMEM, "no memory for overscan levels");
     if (code) goto out;
 
-    amps_unflip(raw, amps, namp);
     for (int a = 0; a < namp; a++) fallback[a] = fallback_level(raw, &amps[a]);
     int64_t saturated = 0, no_data = 0;
     /* Each block writes its own rows and its own slots of the level sums; the counts are integers. */

@@ -51,13 +51,13 @@ struct calibrate_counts {
 };
 
 /* Calibrate a whole stored image.
- * Given:    raw    all rows; rows of flip_x amplifiers are reversed in place
+ * Given:    raw    all rows, after amps_unflip()
  *           amps   verified (amps_verify); gain_e_per_adu finite and > 0; rdnoise_e NaN is taken as 0;
  *                  saturate_adu NaN: 65535 for 16-bit data, none for float
  * Returned: sci, var, mask  nx * ny pixels; parts that no amplifier covers are NO_DATA
  * Status:   0; ERR_SHAPE for a gain that is not positive; ERR_NOMEM
  * Threads:  blocks of rows in parallel, each writes its own rows; same bytes for any thread count */
-enum err calibrate_frame(struct raw_rows *raw, const struct amp *amps, int namp, const struct calibrate_plan *plan,
+enum err calibrate_frame(const struct raw_rows *raw, const struct amp *amps, int namp, const struct calibrate_plan *plan,
                          float *sci, float *var, mask_t *mask, struct calibrate_counts *ret, struct error *err);
 
 /* ---- kernels, one table per instruction set (calibrate_kernels.c) ---- */

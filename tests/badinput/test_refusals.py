@@ -71,7 +71,7 @@ def test_refusals__disk_full(verb, tmp_path, name):
         argv = {"extract": ["extract", big, "-o", disk / "cat.fits"],
                 "simulate": ["simulate", disk / "night"]}.get(name)
         if name == "master":
-            inputs = [damage.plain(tmp_path / f"bias{i}.fits", damage.stars(400, 400, 0, seed=i), IMAGETYP="bias") for i in range(3)]
+            inputs = [damage.plain(tmp_path / f"bias{i}.fits", damage.stars(400, 400, 0, seed=i), IMAGETYP="bias", GAIN=1.5, RDNOISE=5.0) for i in range(3)]
             argv = ["master", *inputs, "--out", disk]
         if name == "reduce":
             calibrated = program("reduce", big, "--out", tmp_path / "roomy")

@@ -1,0 +1,62 @@
+/* One CCD of one exposure on its way through the stages (stages.h), and the plan it shares with its like.
+ *
+ *     exposure_plan   what frames with the same masters and dark time have in common; loaded once, used by many
+ *     exposure        one frame in flight: opened, calibrated, judged, written, released
+ *
+ * Resume by product: a product that is there with the same recipe, raw checksum and masters is not made again.        */
+#ifndef NIGHTSHIFT_PIPELINE_EXPOSURE_H
+#define NIGHTSHIFT_PIPELINE_EXPOSURE_H
+
+#include "pipeline/master.h"
+#include "pipeline/provenance.h"
+#include "pipeline/quality.h"
+#include "pipeline/rawimage.h"
+
+#define STAGES_MAX 32
+
+struct exposure_plan {
+    const struct instrument *ins;
+    struct settings *settings;              /* with those of the instrument file; owned */
+    char recipe[DIGEST_HEX_SIZE];
+    const struct master_info *used[MASTER_KINDS]; /* NULL: the step is skipped, as asked for */
+    double darktime_s;
+    int ccd;
+    int64_t nx, ny;
+    bool loaded;
+    struct calibrate_plan calibrate;        /* valid while loaded */
+    struct error trouble;                   /* why it could not be loaded */
+};
+
+enum err exposure_plan_load(struct exposure_plan *p, struct error *err);
+void exposure_plan_unload(struct exposure_plan *p);
+size_t exposure_plan_bytes(const struct exposure_plan *p);
+
+struct exposure {
+    /* given */
+    const struct instruments *instruments;
+    const struct exposure_plan *plan;
+    const char *raw_path, *raw_sum, *out;
+    int hdu;
+    /* made by the stages */
+    struct exposure_meta meta;
+    struct header header;
+    void *buffer;
+    struct raw_rows raw;
+    struct frame frame;
+    struct calibrate_counts counts;
+    struct quality quality;
+    const char *gain_source;
+    char product[512];                      /* relative to out */
+    double stage_ms[STAGES_MAX];
+};
+
+void exposure_release(struct exposure *e);
+
+/* Path of a product of this exposure relative to OUT; kind as product_path() takes it. Returned: buf. */
+const char *exposure_product(char *buf, int size, const struct exposure_meta *meta, const char *raw_path, const char *kind);
+
+/* Is its product there, made of the same things in the same way? */
+bool exposure_is_done(const char *out, const struct exposure_meta *meta, const char *raw_path, const char *raw_sum,
+                      const struct exposure_plan *plan);
+
+#endif

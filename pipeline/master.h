@@ -1,0 +1,64 @@
+/* Master files: one per (instrument, CCD, kind, filter, binning, exposure for darks), with SCI, VAR and MASK.
+ *
+ *     masters/KIND_INSTRUMENT[_ccdNN]_binXxY[_FILTER]_KEY12.fits       plain float32, nothing quantised
+ *
+ * SCI is electron (bias), electron/s (dark) or relative (flat: 1 in the middle of the frame). KEY is the SHA-256 of what
+ * the master is made of: result version, instrument file, master.* settings, checksums of the inputs, keys of the masters
+ * used on the way. The same inputs and settings give the same name, so a master that is there need not be made again. */
+#ifndef NIGHTSHIFT_PIPELINE_MASTER_H
+#define NIGHTSHIFT_PIPELINE_MASTER_H
+
+#include "common/calibset.h"
+#include "common/digest.h"
+#include "common/frame.h"
+#include "common/instrument.h"
+#include "processors/calibrate.h"
+
+#define KEY_MASTER_KIND "NSMASTER" /* bias, dark, flat                     */
+#define KEY_MASTER_KEY  "NSKEY"    /* SHA-256 of what it is made of        */
+#define KEY_BIN_X       "NSBINX"
+#define KEY_BIN_Y       "NSBINY"
+
+#define MASTER_KINDS 3 /* bias, dark, flat: FRAME_BIAS + i */
+
+/* What a master file says of itself. */
+struct master_info {
+    struct calib calib;               /* calib.id is the index in the list */
+    char *path;                       /* owned */
+    char key[DIGEST_HEX_SIZE];        /* what it is made of */
+    char sum[DIGEST_HEX_SIZE];        /* SHA-256 of the file, "" until asked for */
+    bool measured;                    /* gain and read noise were measured: they replace unknown ones */
+    int namp;
+    double gain_e_per_adu[AMPS_MAX], rdnoise_e[AMPS_MAX];
+};
+
+struct master_list {
+    int n, capacity;
+    struct master_info *v;
+};
+
+/* Append the master file `path`. ERR_UNSUPPORTED if it is no master of ours. */
+enum err master_list_add_file(struct master_list *l, const char *path, struct error *err);
+/* Append every master in a folder; a missing folder is empty, other files are passed over. Names in byte order. */
+enum err master_list_add_folder(struct master_list *l, const char *folder, struct error *err);
+void master_list_release(struct master_list *l);
+
+/* Masters of one kind as calib_choose() wants them. Returned: index into l, -1 with the reason in why (>= 200 bytes). */
+int master_choose(const struct master_list *l, enum frame_type kind, const struct exposure_meta *exposure, char *why);
+
+/* Fill unknown gains and read noises of the exposure from a master that measured them. Returned: was anything filled? */
+bool master_lend_gain(const struct master_info *m, struct exposure_meta *exposure);
+/* Has every amplifier a gain and a read noise? */
+bool gains_known(const struct exposure_meta *exposure);
+
+/* SHA-256 of the file, worked out once. */
+enum err master_sum(struct master_info *m, struct error *err);
+
+/* Planes of a master; frame_release() frees them. ERR_SHAPE if it is not nx by ny. */
+enum err master_load(const struct master_info *m, int64_t nx, int64_t ny, struct frame *ret, struct error *err);
+struct master_planes master_planes_of(const struct frame *f);
+
+/* "masters/bias_arcsat_bin1x1_0123456789ab.fits" for what `c` says. Returned: buf. */
+const char *master_name(char *buf, int size, const struct calib *c, const char *key);
+
+#endif

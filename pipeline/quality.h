@@ -1,0 +1,45 @@
+/* Quality of one calibrated CCD: what an observer asks first, and a verdict with its reasons.
+ *
+ *     pass     nothing to say            doubt    usable, but look at it            reject   says nothing about the sky   */
+#ifndef NIGHTSHIFT_PIPELINE_QUALITY_H
+#define NIGHTSHIFT_PIPELINE_QUALITY_H
+
+#include "common/detections.h"
+#include "common/frame.h"
+#include "common/header.h"
+#include "common/instrument.h"
+
+enum verdict { VERDICT_PASS, VERDICT_DOUBT, VERDICT_REJECT };
+const char *quality_verdict_name(enum verdict v);
+
+struct quality {
+    double sky, sky_sigma;         /* electron per pixel: clipped median and scatter of unmasked pixels */
+    double seeing_px;              /* median FWHM of isolated stars, NaN with fewer than three */
+    double seeing_arcsec;
+    double ellipticity;            /* median of the same stars */
+    double depth_flux;             /* electron: 5 sigma in an aperture of 2 seeing across (of 5 pixels without stars) */
+    double depth_mag;              /* the same in instrumental magnitudes of 1 electron/s */
+    double masked, saturated;      /* fractions of the pixels */
+    int64_t objects, stars;
+    enum verdict verdict;
+    char reasons[256];             /* "few stars; sky saturated" */
+};
+
+/* Sky and fractions from the planes. Status: ERR_NOMEM. Threads: one; the same for any number of others. */
+enum err quality_of_planes(const struct frame *f, struct quality *q, struct error *err);
+/* Seeing and counts from the detections (NULL: none were asked for). ERR_NOMEM. */
+enum err quality_of_detections(const struct detections *d, double pixel_scale_arcsec, struct quality *q, struct error *err);
+/* Depth and verdict, last. */
+void quality_judge(struct quality *q, double exptime_s, bool measured);
+
+enum err quality_cards(const struct quality *q, struct header *h, struct error *err);
+
+/* One JSON object for the frame, written atomically; path's folder is made. */
+struct quality_row {
+    const char *product, *raw, *instrument, *filter, *object;
+    int night, ccd;
+    double mjd_mid, exptime_s, airmass;
+};
+enum err quality_write(const char *path, const struct quality_row *row, const struct quality *q, struct error *err);
+
+#endif

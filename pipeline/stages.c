@@ -1,0 +1,175 @@
+#include "pipeline/stages.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/arena.h"
+#include "common/atomicfile.h"
+#include "common/log.h"
+#include "common/products.h"
+
+/* ---- read -------------------------------------------------------------------------------------------------------- */
+
+/* The header's own gains, else those a master measured. */
+static enum err settle_gains(struct exposure *e, struct error *err)
+{
+    e->gain_source = "header";
+    for (int k = 0; k < MASTER_KINDS && !gains_known(&e->meta); k++)
+        if (e->plan->used[k] && master_lend_gain(e->plan->used[k], &e->meta)) e->gain_source = "measured";
+    for (int a = 0; a < e->meta.namp; a++)
+        if (!isfinite(e->meta.amp[a].gain_e_per_adu)) {
+            enum err code = ERROR(err, ERR_NO_CALIBRATION, "no gain is known: neither header, instrument file nor masters say it");
+            error_hint(err, "make the masters with this program from two flats and two biases, or give GAIN in an instrument file");
+            return code;
+        }
+    return ERR_OK;
+}
+
+static enum err read_raw(struct exposure *e, struct error *err)
+{
+    struct raw_file *f = NULL;
+    enum err code = raw_file_open(e->raw_path, e->instruments, e->plan->settings, &f, err);
+    if (!code) code = raw_file_meta(f, e->hdu, e->plan->settings, &e->meta, &e->header, err);
+    if (!code) code = settle_gains(e, err);
+    if (!code) {
+        e->buffer = mem_array((size_t)e->meta.raw_nx * (size_t)e->meta.raw_ny, (size_t)raw_file_pixel_bytes(f, e->hdu));
+        if (!e->buffer) code = ERROR(err, ERR_NOMEM, "no memory for %lld x %lld pixels", (long long)e->meta.raw_nx, (long long)e->meta.raw_ny);
+    }
+    if (!code) code = raw_file_rows(f, e->hdu, &e->meta, 0, e->meta.raw_ny, e->buffer, &e->raw, err);
+    raw_file_close(f);
+    return code;
+}
+
+/* ---- signature ---------------------------------------------------------------------------------------------------- */
+
+static bool has_overscan(const struct exposure_meta *m)
+{
+    for (int a = 0; a < m->namp; a++)
+        if (m->amp[a].overscan.x1 > m->amp[a].overscan.x0) return true;
+    return false;
+}
+
+static enum err remove_signature(struct exposure *e, struct error *err)
+{
+    struct frame *f = &e->frame;
+    enum err code = frame_alloc(f, e->meta.nx, e->meta.ny, FRAME_ALL, err);
+    if (!code)
+        code = calibrate_frame(&e->raw, e->meta.amp, e->meta.namp, &e->plan->calibrate, f->sci, f->var, f->mask, &e->counts, err);
+    if (code) return code;
+    free(e->buffer); /* the raw pixels are not needed any more: measuring wants the room */
+    e->buffer = NULL;
+    e->raw = (struct raw_rows){0};
+    snprintf(f->unit, sizeof f->unit, "electron");
+
+    struct provenance p = {.meta = &e->meta, .raw_path = e->raw_path, .raw_sum = e->raw_sum, .recipe = e->plan->recipe,
+                           .gain_source = e->gain_source, .overscan = has_overscan(&e->meta)};
+    for (int k = 0; k < MASTER_KINDS; k++) p.step[k] = (struct step_done){e->plan->used[k] != NULL, e->plan->used[k]};
+    f->header = e->header;
+    e->header = (struct header){0};
+    code = provenance_shift_wcs(&f->header, &e->meta, err);
+    if (!code) {
+        provenance_strip_raw(&f->header);
+        code = provenance_cards(&f->header, &p, err);
+    }
+    return code;
+}
+
+/* ---- quality ------------------------------------------------------------------------------------------------------ */
+
+static enum err judge(struct exposure *e, struct error *err)
+{
+    enum err code = quality_of_planes(&e->frame, &e->quality, err);
+    if (!code) code = quality_of_detections(NULL, e->meta.pixel_scale_arcsec, &e->quality, err);
+    if (code) return code;
+    quality_judge(&e->quality, e->meta.exptime_s, false);
+    return quality_cards(&e->quality, &e->frame.header, err);
+}
+
+/* ---- write -------------------------------------------------------------------------------------------------------- */
+
+/* Where an attempt at a product is written: OUT/.attempts/PID-NAME. Returned: buf. */
+static const char *attempt_path(char *buf, int size, const struct exposure *e, const char *product)
+{
+    int n = snprintf(buf, (size_t)size, "%s/.attempts/%ld-", e->out, (long)getpid());
+    for (const char *c = product; *c && n + 1 < size; c++) buf[n++] = *c == '/' ? '-' : *c;
+    buf[n < size ? n : size - 1] = 0;
+    return buf;
+}
+
+static enum err folder_of(const char *path, struct error *err)
+{
+    char folder[1024];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash) *slash = 0;
+    return slash ? make_folders(folder, err) : ERR_OK;
+}
+
+static enum err write_calibrated(struct exposure *e, struct error *err)
+{
+    char attempt[1024], path[1024], identity[192];
+    struct frameio_write_options opt = {
+        .dither_seed = dither_seed(exposure_identity(identity, sizeof identity, &e->meta, e->raw_sum), e->meta.ccd),
+        .quantise_q = (float)settings_double(e->plan->settings, SET_QUANTISE),
+        .compress = true,
+    };
+    exposure_product(e->product, sizeof e->product, &e->meta, e->raw_path, "cal.fits.fz");
+    attempt_path(attempt, sizeof attempt, e, e->product);
+    snprintf(path, sizeof path, "%s/%s", e->out, e->product);
+    enum err code = folder_of(attempt, err);
+    if (!code) code = folder_of(path, err);
+    if (!code) code = frameio_write_product(attempt, &e->frame, &opt, err);
+    return code ? code : atomicfile_commit(attempt, path, err);
+}
+
+static enum err write_quality_row(struct exposure *e, struct error *err)
+{
+    char name[512], path[1024], raw[256], stem[256];
+    const char *slash = strrchr(e->raw_path, '/');
+    snprintf(raw, sizeof raw, "%s", slash ? slash + 1 : e->raw_path);
+    product_path(name, sizeof name, e->meta.night, e->meta.instrument, product_stem(stem, sizeof stem, raw), e->meta.ccd, e->meta.nccd, "quality.json");
+    snprintf(path, sizeof path, "%s/quality/%s", e->out, name);
+    struct quality_row row = {.product = e->product, .raw = raw, .instrument = e->meta.instrument, .filter = e->meta.filter,
+                              .object = e->meta.object, .night = e->meta.night, .ccd = e->meta.ccd, .mjd_mid = e->meta.mjd_mid,
+                              .exptime_s = e->meta.exptime_s, .airmass = e->meta.airmass};
+    return quality_write(path, &row, &e->quality, err);
+}
+
+/* The calibrated image comes last: it is the one whose presence says that the frame is done. */
+static enum err write_products(struct exposure *e, struct error *err)
+{
+    exposure_product(e->product, sizeof e->product, &e->meta, e->raw_path, "cal.fits.fz");
+    enum err code = write_quality_row(e, err);
+    return code ? code : write_calibrated(e, err);
+}
+
+/* ---- the table ---------------------------------------------------------------------------------------------------- */
+
+const struct stage reduce_stages[] = {
+    {"read", 0, HAS_RAW, read_raw},
+    {"signature", HAS_RAW, HAS_FRAME, remove_signature},
+    {"quality", HAS_FRAME, HAS_QUALITY, judge},
+    {"write", HAS_FRAME | HAS_QUALITY, HAS_PRODUCTS, write_products},
+    {0},
+};
+
+enum err stages_run(const struct stage *stages, struct exposure *e, struct error *err)
+{
+    unsigned has = 0;
+    for (int i = 0; stages[i].name; i++) {
+        assert(i < STAGES_MAX && (stages[i].needs & ~has) == 0);
+        double start = clock_seconds();
+        enum err code = stages[i].run(e, err);
+        e->stage_ms[i] = 1000 * (clock_seconds() - start);
+        if (code) {
+            error_subject(err, e->raw_path, e->hdu);
+            return code;
+        }
+        has |= stages[i].makes;
+    }
+    return ERR_OK;
+}

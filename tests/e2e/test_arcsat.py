@@ -1,0 +1,167 @@
+"""A real night of ARCSAT: raw frames in, masters, calibrated frames out. Skips loudly where the frames are not."""
+import filecmp
+import json
+import pathlib
+import resource
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+NIGHT = "20250529"  # 2025-05-30 03:43 UTC at longitude -105.8 is the evening of the 29th
+
+
+@pytest.fixture(scope="module")
+def raw(data):
+    folder = data / "arcsat-20250530-night"
+    if not folder.is_dir():
+        pytest.skip(f"NO REAL FRAMES: '{folder}' is not there")
+    return folder
+
+
+def reduce_night(nightshift, raw, out, threads):
+    nightshift("master", raw, "--out", out, "--threads", threads, code=0)
+    nightshift("reduce", raw, "--out", out, "--threads", threads, code=0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def night(nightshift, raw, tmp_path_factory):
+    if not {"master", "reduce"} <= nightshift.verbs():
+        pytest.skip("NO SUCH VERB IN THIS BUILD: master, reduce")
+    out = tmp_path_factory.mktemp("arcsat")
+    start = time.monotonic()
+    reduce_night(nightshift, raw, out, 2)
+    seconds = time.monotonic() - start
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"\nARCSAT night, masters and 17 frames: {seconds:.2f} s, largest child {peak_mb:.0f} MB")
+    return out, seconds, peak_mb
+
+
+def master(out, kind):
+    files = sorted((out / "masters").glob(f"{kind}_*.fits"))
+    assert len(files) == 1, files
+    return fits.open(files[0])
+
+
+def products(out):
+    return sorted((out / NIGHT / "arcsat").glob("*_cal.fits.fz"))
+
+
+def test_night_is_fast_and_small(night, nightshift):
+    _, seconds, peak_mb = night
+    if nightshift.sanitized:
+        pytest.skip("no speed under a sanitizer")
+    assert seconds < 6
+    assert peak_mb < 500
+
+
+def test_masters_agree_with_the_detector(night):
+    out, _, _ = night
+    bias, dark, flat = (master(out, kind) for kind in ("bias", "dark", "flat"))
+    gain, rdnoise = bias[1].header["GAIN"], bias[1].header["RDNOISE"]
+    assert bias[1].header["NSGAINSR"] == "measured"
+    # 11.5 ADU by the MAD of bias differences, 12.1 by their rms: the tails are the detector's own
+    assert 11.3 < rdnoise / gain < 12.4
+    assert abs(np.median(bias["SCI"].data) / gain - 1358) < 1.5
+    assert 0.05 < np.median(dark["SCI"].data) / gain < 0.09  # 0.067 ADU/s by the median of medians
+    assert abs(np.median(flat["SCI"].data) - 1) < 0.01
+    assert 0.012 < flat["SCI"].data.std() < 0.022  # 1.7 %
+    hot = dark["MASK"].data & (1 << 11) != 0
+    assert 300 < hot.sum() < 5000
+    for m in (bias, dark, flat):
+        assert m[1].header["NCOMBINE"] in (3, 5)
+        assert np.isfinite(m["SCI"].data).all() and (m["VAR"].data > 0).all()
+
+
+def test_every_light_is_calibrated(night, raw):
+    out, _, _ = night
+    assert len(products(out)) == len(list(raw.glob("LPSEB35_*.fits"))) == 17
+    assert not list((out / ".attempts").iterdir())
+    for path in products(out):
+        with fits.open(path, checksum=True) as f:
+            sci, var, mask = f["SCI"].data, f["VAR"].data, f["MASK"].data
+            header = f["SCI"].header
+            assert header["BUNIT"] == "electron" and header["NSBIAS"] and header["NSDARK"] and header["NSFLAT"]
+            assert np.isfinite(sci).all() and (var[mask == 0] > 0).all()
+            quality = json.loads((out / "quality" / NIGHT / "arcsat" / path.name.replace("cal.fits.fz", "quality.json")).read_text())
+            assert abs(quality["sky_electron"] - np.median(sci[mask == 0])) < 2
+
+
+def test_hot_pixels_are_gone(night):
+    """What stands out in the same pixel of every frame of a drifting telescope is the detector, not the sky."""
+    out, _, _ = night
+    stack = []
+    for path in products(out):
+        with fits.open(path) as f:
+            sci, mask = f["SCI"].data, f["MASK"].data
+            stack.append(np.where(mask == 0, sci - np.median(sci), np.nan))
+    stack = np.array(stack)
+    usable = np.isfinite(stack).any(axis=0)
+    typical = np.zeros(usable.shape)
+    typical[usable] = np.nanmedian(stack[:, usable], axis=0)
+    sigma = 22.0  # electron: read noise and dark of one frame; a pixel 10 sigma up in the median frame is hot
+    rows = np.nanmedian(typical, axis=1, keepdims=True)  # the camera's bias level drifts row by row
+    left = np.argwhere(typical - rows > 10 * sigma)
+    # stars that stay put within a pixel or two also stand out: they have bright neighbours, hot pixels do not
+    lonely = [(y, x) for y, x in left if np.nanmax(np.delete(typical[y - 1:y + 2, x - 1:x + 2].ravel(), 4)) < 3 * sigma]
+    print(f"\n{len(left)} bright pixels in the median frame, {len(lonely)} of them lonely")
+    assert len(lonely) <= 5  # pixels that began to flicker after the darks were taken: no dark can know them
+
+
+def test_same_bytes_for_any_number_of_threads(night, nightshift, raw, tmp_path):
+    out, _, _ = night
+    for threads in (1, 8):
+        other = reduce_night(nightshift, raw, tmp_path / str(threads), threads)
+        names = sorted(p.relative_to(out) for p in out.rglob("*") if p.is_file())
+        assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
+        different = [n for n in names if not filecmp.cmp(out / n, other / n, shallow=False)]
+        assert not different, different
+
+
+def test_second_run_does_nothing_and_order_changes_nothing(night, nightshift, raw):
+    out, _, _ = night
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    files = sorted(map(str, raw.glob("*.fits")), reverse=True)
+    again = nightshift("master", *files, "--out", out, code=0)
+    assert again.err.count("already made") == 3
+    again = nightshift("reduce", *files, "--out", out, code=0)
+    assert "already_done" in again.err
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_a_missing_master_is_refused_by_name(nightshift, raw, tmp_path, verb):
+    verb("reduce")
+    light = next(raw.glob("LPSEB35_*"))
+    result = nightshift("reduce", light, "--out", tmp_path, code=11)
+    assert "no master bias" in result.err
+    result = nightshift("reduce", light, "--out", tmp_path, "--without", "bias,dark,flat", code=11)
+    assert "gain" in result.err  # the header has none either
+    assert not list(tmp_path.rglob("*.fz"))
+
+
+def test_skipped_steps_are_recorded(night, nightshift, raw, tmp_path):
+    out, _, _ = night
+    light = next(raw.glob("LPSEB35_*"))
+    nightshift("reduce", light, "--out", tmp_path, "--masters", out / "masters", "--without", "dark,flat", code=0)
+    header = fits.getheader(next(tmp_path.rglob("*_cal.fits.fz")), "SCI")
+    assert header["NSBIAS"] and not header["NSDARK"] and not header["NSFLAT"]
+    assert header["NSGAINSR"] == "measured"
+
+
+def test_masters_given_by_name_are_used(night, nightshift, raw, tmp_path):
+    out, _, _ = night
+    light = next(raw.glob("LPSEB35_*"))
+    given = [a for kind in ("bias", "dark", "flat") for a in (f"--{kind}", next((out / "masters").glob(f"{kind}_*")))]
+    nightshift("reduce", light, *given, "--out", tmp_path, code=0)
+    name = pathlib.Path(NIGHT) / "arcsat" / (light.stem + "_cal.fits.fz")
+    assert filecmp.cmp(out / name, tmp_path / name, shallow=False)
+
+
+def test_fitsverify_is_content(night):
+    out, _, _ = night
+    files = [*products(out)[:3], *(out / "masters").iterdir()]
+    done = subprocess.run(["fitsverify", "-q", *map(str, files)], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("verification OK") == len(files), done.stdout
