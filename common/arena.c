@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define ALIGN      64
 #define BLOCK_MIN  ((size_t)1 << 20)
@@ -23,11 +24,20 @@ static size_t round_up(size_t n)
     return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 }
 
+#define HUGE_PAGE ((size_t)2 << 20)
+#define LARGE     (2 * HUGE_PAGE)
+
 void *mem_array(size_t count, size_t size)
 {
     if (size && count > (SIZE_MAX - ALIGN) / size) return NULL;
-    size_t bytes = count * size;
-    return aligned_alloc(ALIGN, round_up(bytes > 0 ? bytes : 1));
+    size_t bytes = round_up(count * size > 0 ? count * size : 1);
+    if (bytes < LARGE || bytes > SIZE_MAX - HUGE_PAGE) return aligned_alloc(ALIGN, bytes);
+    /* a plane of an image: 2 MiB pages where the kernel gives them, for a 4096 x 4096 plane 32 faults instead of 16384 */
+    void *p = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+#ifdef MADV_HUGEPAGE
+    if (p) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+    return p;
 }
 
 void *mem_zarray(size_t count, size_t size)

@@ -267,14 +267,17 @@ static enum err measure_apertures(const struct job *j, struct worker *w, int64_t
 }
 
 /* Radius that holds a fraction of the Kron flux. */
-static enum err radius_of(const struct job *j, struct worker *w, int64_t i, double flux, double *ret, uint16_t *flags, struct error *err)
+static enum err radius_of(const struct job *j, struct worker *w, int64_t i, double flux, double fraction, double *ret, uint16_t *flags, struct error *err)
 {
     const struct object *o = &j->objects->o[i];
-    double reach = KRON_REACH * (double)o->a, guess = 1.2 * sqrt((double)o->a * (double)o->b);
+    /* where to begin the search: what half-light radii usually are, grown as in a Gaussian for other fractions */
+    double share = o->flux > 0.0 ? fmin(fmax(flux / o->flux, 0.0), 3.0) : 1.0;
+    double guess = (1.17 * share - 0.05) * sqrt((double)o->a * (double)o->b) * sqrt(-log2(1.0 - fmin(fraction, 0.98)));
+    double reach = KRON_REACH * (double)o->a;
     enum err e = need_box(j, w, i, reach + 1.0, reach + 1.0, flags, err);
     if (e) return e;
     mirror(j, w, i);
-    *ret = flux_radius(&w->stamp, j->view, o->x, o->y, flux, reach, guess);
+    *ret = flux_radius(&w->stamp, j->view, o->x, o->y, fraction * flux, reach, guess);
     if (box_leaves_image(j->view, o->x, o->y, reach, reach)) *flags |= FLAG_APERTURE;
     return ERR_OK;
 }
@@ -284,12 +287,12 @@ static enum err measure_radii(const struct job *j, struct worker *w, int64_t i, 
     bool have = false;
     for (int k = 0; j->opt->want[DET_flux_radius] && k < j->d->nfrac; k++) {
         double r;
-        enum err e = radius_of(j, w, i, j->opt->fraction[k] * flux, &r, flags, err);
+        enum err e = radius_of(j, w, i, flux, j->opt->fraction[k], &r, flags, err);
         if (e) return e;
         j->d->flux_radius[i * j->d->nfrac + k] = (float)r;
         if (fabs(j->opt->fraction[k] - 0.5) < 1e-9) *ret_r50 = r, have = true;
     }
-    return have ? ERR_OK : radius_of(j, w, i, 0.5 * flux, ret_r50, flags, err);
+    return have ? ERR_OK : radius_of(j, w, i, flux, 0.5, ret_r50, flags, err);
 }
 
 static enum err measure_window(const struct job *j, struct worker *w, int64_t i, double r50, uint16_t *flags, struct error *err)
@@ -348,6 +351,7 @@ static enum err measure_one(const struct job *j, struct worker *w, int64_t i, st
     struct automatic automatic = {0};
     double r50 = 0.0;
     enum err e = ERR_OK;
+    if (n->stamp && i + 1 < j->objects->n) stamp_prefetch(j->view, o[1].x, o[1].y, KRON_REACH * (double)o[1].a);
     put_basics(j, i);
     float fwhm = n->isophote ? put_isophote(j, i) : 0.0f;
     if (n->background && j->background) j->d->background[i] = background_at(j->background, o->x, o->y, w->scratch);

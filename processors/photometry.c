@@ -135,6 +135,18 @@ enum err stamp_load(struct stamp *s, const struct image_view *view, int32_t id, 
     return ERR_OK;
 }
 
+void stamp_prefetch(const struct image_view *view, double x, double y, double half)
+{
+    int32_t x0, x1, y0, y1;
+    if (!(half < 64.0) || !span(x, half, view->nx, &x0, &x1) || !span(y, half, view->ny, &y0, &y1)) return;
+    for (int64_t j = y0; j < y1; j++)
+        for (int64_t k = x0; k < x1 + 15; k += 16) { /* 16 pixels to a cache line */
+            int64_t at = j * view->nx + (k < x1 ? k : x1 - 1);
+            __builtin_prefetch(view->value + at);
+            if (view->segment) __builtin_prefetch(view->segment + at);
+        }
+}
+
 bool stamp_covers(const struct stamp *s, const struct image_view *view, double x, double y, double hx, double hy)
 {
     int32_t x0, x1, y0, y1;
@@ -232,7 +244,7 @@ double flux_radius(struct stamp *s, const struct image_view *view, double x, dou
     struct growth g = {s, view, x, y, rmax / GROWTH_STEPS};
     if (!(flux > 0.0) || !(rmax > 0.0)) return 0.0;
     /* [lo, hi]: the curve is below the flux at lo and not below at hi; gallop from the guess, then halve */
-    int hi = guess > 0.0 && guess < rmax ? (int)(guess / g.step) : GROWTH_STEPS / 4, lo, stride = 2;
+    int hi = guess > 0.0 && guess < rmax ? (int)(guess / g.step) : GROWTH_STEPS / 4, lo, stride = 1;
     double at_hi = growth_at(&g, hi), at_lo = 0.0;
     if (at_hi >= flux) {
         for (lo = hi - stride; lo >= 0; lo = hi - (stride *= 2)) {

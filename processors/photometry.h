@@ -45,6 +45,8 @@ void stamp_release(struct stamp *s);
  * Threads:   one stamp per thread; its memory is kept from object to object */
 enum err stamp_load(struct stamp *s, const struct image_view *view, int32_t id, enum neighbour_rule rule, double x, double y,
                     double hx, double hy, struct error *err);
+/* Ask for these pixels ahead of time: nothing changes but the cache. */
+void stamp_prefetch(const struct image_view *view, double x, double y, double half);
 /* Does it hold all pixels of the image within hx, hy of (x, y)? */
 bool stamp_covers(const struct stamp *s, const struct image_view *view, double x, double y, double hx, double hy);
 /* Replace the pixels taken out by those opposite (x, y). Cheap when there are none or (x, y) has hardly moved. */

@@ -223,12 +223,93 @@ static void gauss(const float *d, float *w, int32_t n, float inv)
     }
 }
 
+/* Weight of a vector of pixels but for the row's factor. A pixel cut by the rim counts in proportion to how far it
+ * reaches in: (rmax - r) + 1/2, with r from r^2 to first order. */
+#define WINDOW_WEIGHT(w, dx, wx, slope, edge)                               \
+    do {                                                                    \
+        v8f cover_ = (dx) * (dx) * (slope) + (edge);                        \
+        cover_ = KEEP(cover_, cover_ > SPLAT(0.0f));                        \
+        v8i full_ = cover_ > SPLAT(1.0f);                                   \
+        (w) = (KEEP(cover_, ~full_) + KEEP(SPLAT(1.0f), full_)) * (wx);     \
+    } while (0)
+
+static inline float rim_edge(const struct window_query *q, double dy)
+{
+    return (float)(0.5 * q->rmax + 0.5 - 0.5 * dy * dy / q->rmax);
+}
+
+static void window_centroid(const struct stamp *s, const struct window_query *q, int32_t j0, int32_t j1, int32_t k0, int32_t k1,
+                            struct window_sums *ret)
+{
+    const v8f slope = SPLAT((float)(-0.5 / q->rmax));
+    v8f sv = {0}, svx = {0}, svy = {0};
+    for (int32_t j = j0; j < j1; j++) {
+        const float *row = s->value + (int64_t)j * s->stride;
+        const float dy = s->dy[j], wy = s->wy[j];
+        const v8f edge = SPLAT(rim_edge(q, (double)dy));
+        v8f r0 = {0}, r1 = {0};
+        for (int32_t k = k0; k < k1; k += LANES) {
+            v8f dx = LOAD(s->dx + k), w;
+            WINDOW_WEIGHT(w, dx, LOAD(s->wx + k), slope, edge);
+            v8f wv = w * LOAD(row + k);
+            r0 += wv;
+            r1 += wv * dx;
+        }
+        v8f p = r0 * SPLAT(wy);
+        sv += p;
+        svx += r1 * SPLAT(wy);
+        svy += p * SPLAT(dy);
+    }
+    ret->v = (double)ADD_LANES(sv);
+    ret->vx = (double)ADD_LANES(svx);
+    ret->vy = (double)ADD_LANES(svy);
+}
+
+static void window_moments(const struct stamp *s, const struct window_query *q, int32_t j0, int32_t j1, int32_t k0, int32_t k1,
+                           struct window_sums *ret)
+{
+    const v8f slope = SPLAT((float)(-0.5 / q->rmax)), gain = SPLAT((float)q->inv_gain), flat = SPLAT((float)q->sigma2);
+    v8f sv = {0}, svx = {0}, svy = {0}, svxx = {0}, svyy = {0}, svxy = {0}, se = {0}, sexx = {0}, seyy = {0}, sexy = {0};
+    for (int32_t j = j0; j < j1; j++) {
+        const float *row = s->value + (int64_t)j * s->stride, *var = s->sigma2 ? s->sigma2 + (int64_t)j * s->stride : NULL;
+        const v8f dy = SPLAT(s->dy[j]), wy = SPLAT(s->wy[j]), edge = SPLAT(rim_edge(q, (double)s->dy[j]));
+        v8f r0 = {0}, r1 = {0}, r2 = {0}, e0 = {0}, e1 = {0}, e2 = {0};
+        for (int32_t k = k0; k < k1; k += LANES) {
+            v8f dx = LOAD(s->dx + k), v = LOAD(row + k), w;
+            WINDOW_WEIGHT(w, dx, LOAD(s->wx + k), slope, edge);
+            v8f wv = w * v, we = w * w * ((var ? LOAD(var + k) : flat) + MAX0(v) * gain);
+            v8f wvx = wv * dx, wex = we * dx; /* columns beyond the stamp: 0 * 1e9 is 0 */
+            r0 += wv;
+            r1 += wvx;
+            r2 += wvx * dx;
+            e0 += we;
+            e1 += wex;
+            e2 += wex * dx;
+        }
+        v8f wy2 = wy * wy, p = r0 * wy, px = r1 * wy, e = e0 * wy2;
+        sv += p;
+        svx += px;
+        svy += p * dy;
+        svxx += r2 * wy;
+        svyy += p * dy * dy;
+        svxy += px * dy;
+        se += e;
+        sexx += e2 * wy2;
+        seyy += e * dy * dy;
+        sexy += e1 * wy2 * dy;
+    }
+    double pixel = (double)ADD_LANES(se) / 12.0; /* a pixel's own extent */
+    *ret = (struct window_sums){
+        .v = (double)ADD_LANES(sv), .vx = (double)ADD_LANES(svx), .vy = (double)ADD_LANES(svy), .vxx = (double)ADD_LANES(svxx),
+        .vyy = (double)ADD_LANES(svyy), .vxy = (double)ADD_LANES(svxy), .e = (double)ADD_LANES(se),
+        .exx = (double)ADD_LANES(sexx) + pixel, .eyy = (double)ADD_LANES(seyy) + pixel, .exy = (double)ADD_LANES(sexy)};
+}
+
 static void window(struct stamp *s, const struct window_query *q, struct window_sums *ret)
 {
     int32_t j0, j1, k0, k1;
     const double half = q->rmax + 0.5;
-    struct window_sums t = {0};
-    *ret = t;
+    *ret = (struct window_sums){0};
     if (!columns(s, q->fx, -half, half, &k0, &k1)) return;
     rows(s, q->fy, half, &j0, &j1);
     offsets(s->dx, s->nx, s->stride, q->fx);
@@ -237,44 +318,10 @@ static void window(struct stamp *s, const struct window_query *q, struct window_
     int32_t a = j0 & ~(LANES - 1), b = (j1 + LANES - 1) & ~(LANES - 1);
     gauss(s->dx + k0, s->wx + k0, k1 - k0, inv);
     gauss(s->dy + a, s->wy + a, b - a, inv);
-    const v8f slope = SPLAT((float)(-0.5 / q->rmax)), one = SPLAT(1.0f), gain = SPLAT((float)q->inv_gain);
-    for (int32_t j = j0; j < j1; j++) {
-        const float *row = s->value + (int64_t)j * s->stride, *var = s->sigma2 ? s->sigma2 + (int64_t)j * s->stride : NULL;
-        const double dy = (double)s->dy[j], wy = (double)s->wy[j];
-        /* a pixel cut by the rim counts in proportion to how far it reaches in: (rmax - r) + 1/2, r from r^2 */
-        const v8f edge = SPLAT((float)(0.5 * q->rmax + 0.5 - 0.5 * dy * dy / q->rmax));
-        v8f r0 = {0}, r1 = {0}, r2 = {0}, e0 = {0}, e1 = {0}, e2 = {0};
-        for (int32_t k = k0; k < k1; k += LANES) {
-            v8f dx = LOAD(s->dx + k), cover = dx * dx * slope + edge;
-            cover = KEEP(cover, cover > SPLAT(0.0f));
-            v8i full = cover > one;
-            v8f w = (KEEP(cover, ~full) + KEEP(one, full)) * LOAD(s->wx + k);
-            v8f v = LOAD(row + k), wv = w * v;
-            r0 += wv;
-            r1 += wv * dx;
-            if (!q->moments) continue;
-            v8f noise = (var ? LOAD(var + k) : SPLAT((float)q->sigma2)) + MAX0(v) * gain, we = w * w * noise;
-            /* lanes beyond the stamp: 0 * 1e18 is 0 */
-            r2 += wv * dx * dx;
-            e0 += we;
-            e1 += we * dx;
-            e2 += we * dx * dx;
-        }
-        double p = (double)ADD_LANES(r0) * wy, px = (double)ADD_LANES(r1) * wy;
-        t.v += p;
-        t.vx += px;
-        t.vy += p * dy;
-        if (!q->moments) continue;
-        double e = (double)ADD_LANES(e0) * wy * wy;
-        t.vxx += (double)ADD_LANES(r2) * wy;
-        t.vyy += p * dy * dy;
-        t.vxy += px * dy;
-        t.e += e;
-        t.exx += (double)ADD_LANES(e2) * wy * wy + e / 12.0;
-        t.eyy += e * (dy * dy + 1.0 / 12.0);
-        t.exy += (double)ADD_LANES(e1) * wy * wy * dy;
-    }
-    *ret = t;
+    if (q->moments)
+        window_moments(s, q, j0, j1, k0, k1, ret);
+    else
+        window_centroid(s, q, j0, j1, k0, k1, ret);
 }
 
 static int load(float *dst, const float *value, const int32_t *segment, int32_t id, int32_t n)
