@@ -162,6 +162,19 @@ static void forget_frames(struct file_frames *list)
     list->n = 0;
 }
 
+/* A file of tables lies beside raw frames with good right; one of nothing does not. */
+static enum err no_image(struct frameio_in *in, int file, struct file_frames *list, struct error *err)
+{
+    struct hdu_info info;
+    for (int hdu = 2, n = frameio_hdu_count(in); hdu <= n; hdu++) {
+        if (frameio_hdu_info(in, hdu, &info, NULL) || info.kind == HDU_IMAGE) continue;
+        struct night_frame *f = add_frame(list, file, 0);
+        if (f) set_verdict(f, VERDICT_IGNORED, ERR_OK, "tables, no image");
+        return ERR_OK;
+    }
+    return ERROR(err, ERR_UNSUPPORTED, "holds no two-dimensional image");
+}
+
 static enum err read_frames(const char *path, int file, const struct settings *s, const struct instruments *instruments,
                             struct file_frames *list, struct error *err)
 {
@@ -170,13 +183,15 @@ static enum err read_frames(const char *path, int file, const struct settings *s
     header_init(&h);
     enum err code = frameio_open_lazily(path, &in, err);
     int hdu = code ? 0 : frameio_first_image(in);
-    if (!code && !hdu) code = ERROR(err, ERR_UNSUPPORTED, "holds no two-dimensional image");
+    if (!code && !hdu) code = no_image(in, file, list, err);
+    if (!code && !hdu) goto out;
     if (!code) code = frameio_merged_header(in, hdu, &h, err);
     const struct instrument *ins = code ? NULL : instrument_of(instruments, s, &h);
     if (ins && !instrument_is_multi_extension(ins)) code = read_image(in, file, hdu, ins, s, list, err);
+    if (ins && instrument_is_multi_extension(ins)) code = read_all_images(path, file, ins, s, list, err);
+out:
     frameio_close(in);
     header_release(&h);
-    if (ins && instrument_is_multi_extension(ins)) code = read_all_images(path, file, ins, s, list, err);
     return code;
 }
 

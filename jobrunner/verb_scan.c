@@ -10,6 +10,8 @@
 #include "jobrunner/jobrunner_verbs.h"
 #include "jobrunner/night.h"
 
+#define FEW 3 /* frames named one by one */
+
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static const char *format_exptime(const struct night *night, const struct night_group *g, char *buf, size_t size)
@@ -99,73 +101,100 @@ static void print_groups(const struct night *night)
     }
 }
 
-/* One line per frame; frames of one file with the same reason share it. */
-static void print_reasons(const struct night *night, enum verdict verdict)
+/* A remark about a frame: why it is not used, or what was taken for granted. */
+struct remark {
+    const char *text;
+    const struct night_frame *frame;
+};
+
+static int by_text(const void *pa, const void *pb)
 {
-    const struct night_frame *last = NULL;
-    if (!night_count(night, verdict)) return;
-    printf("\n%s\n", verdict_name(verdict));
-    for (int i = 0; i < night->nframes; i++) {
-        const struct night_frame *f = &night->frames[i];
-        char path[4400];
-        if (f->verdict != verdict) continue;
-        const char *reason = f->reason ? f->reason : err_name(f->code);
-        bool again = last && last->file == f->file && last->reason && !strcmp(last->reason, reason);
-        last = f;
-        if (again) continue;
-        text_clean(path, sizeof path, night->paths[f->file]);
-        if (f->hdu > 1)
-            printf("  %s[HDU %d]: %s\n", path, f->hdu, reason);
-        else
-            printf("  %s: %s\n", path, reason);
+    const struct remark *a = pa, *b = pb;
+    int c = strcmp(a->text, b->text);
+    return c ? c : a->frame < b->frame ? -1 : a->frame > b->frame;
+}
+
+static void print_frame(const struct night *night, const struct night_frame *f)
+{
+    char path[4400];
+    text_clean(path, sizeof path, night->paths[f->file]);
+    if (f->hdu > 1)
+        printf("%s[HDU %d]", path, f->hdu);
+    else
+        printf("%s", path);
+}
+
+/* A few frames of one remark are named each, many are counted and three of them named. */
+static void print_same(const struct night *night, const struct remark *r, int n)
+{
+    char text[1200];
+    text_clean(text, sizeof text, r->text);
+    for (int i = 0; n <= FEW && i < n; i++) {
+        printf("  ");
+        print_frame(night, r[i].frame);
+        printf(": %s\n", text);
+    }
+    if (n <= FEW) return;
+    printf("  %d frames: %s\n   ", n, text);
+    for (int i = 0; i < FEW; i++) {
+        printf("%s", i ? ", " : " ");
+        print_frame(night, r[i].frame);
+    }
+    printf(" and %d more (--json names all)\n", n - FEW);
+}
+
+static void print_remarks(const struct night *night, const char *title, struct remark *list, int n)
+{
+    if (!n) return;
+    if (title) printf("\n%s\n", title);
+    qsort(list, (size_t)n, sizeof *list, by_text);
+    for (int i = 0, j; i < n; i = j) {
+        for (j = i + 1; j < n && !strcmp(list[i].text, list[j].text);) j++;
+        print_same(night, list + i, j - i);
     }
 }
 
-static int by_note(const void *a, const void *b)
+static void print_verdict(const struct night *night, enum verdict verdict, struct remark *list)
 {
-    const struct night_frame *fa = *(const struct night_frame *const *)a, *fb = *(const struct night_frame *const *)b;
-    int c = strcmp(fa->note, fb->note);
-    return c ? c : fa < fb ? -1 : fa > fb;
+    int n = 0;
+    for (int i = 0; i < night->nframes; i++) {
+        const struct night_frame *f = &night->frames[i];
+        if (f->verdict == verdict) list[n++] = (struct remark){f->reason ? f->reason : err_name(f->code), f};
+    }
+    print_remarks(night, verdict_name(verdict), list, n);
 }
 
-/* Each thing taken for granted once, with the number of frames and one of them. */
-static void print_notes(const struct night *night)
+static void print_notes(const struct night *night, struct remark *list)
 {
     int n = 0, assumed = 0;
-    const struct night_frame **list = calloc(night->nframes > 0 ? (size_t)night->nframes : 1, sizeof *list);
     for (int i = 0; i < night->nframes; i++) {
-        if (list && night->frames[i].note) list[n++] = &night->frames[i];
-        assumed += night->frames[i].longitude_assumed && night->frames[i].group >= 0;
+        const struct night_frame *f = &night->frames[i];
+        if (f->note) list[n++] = (struct remark){f->note, f};
+        assumed += f->longitude_assumed && f->group >= 0;
     }
     if (n || assumed) printf("\nnotes\n");
     if (assumed)
         printf("  longitude 0 was assumed for the night of %d frame%s; set --site-longitude or write it in the instrument file\n", assumed,
                assumed == 1 ? "" : "s");
-    if (n) qsort(list, (size_t)n, sizeof *list, by_note);
-    for (int i = 0, j; i < n; i = j) {
-        char path[4400];
-        for (j = i + 1; j < n && !strcmp(list[i]->note, list[j]->note);) j++;
-        text_clean(path, sizeof path, night->paths[list[i]->file]);
-        if (j - i > 1)
-            printf("  %s (%d frames, such as %s)\n", list[i]->note, j - i, path);
-        else
-            printf("  %s (%s)\n", list[i]->note, path);
-    }
-    free(list);
+    print_remarks(night, NULL, list, n);
 }
 
-static void print_table(const struct night *night)
+static enum err print_table(const struct night *night, struct error *err)
 {
+    struct remark *list = calloc(night->nframes > 0 ? (size_t)night->nframes : 1, sizeof *list);
+    if (!list) return ERROR(err, ERR_NOMEM, "could not get memory for %d frames", night->nframes);
     print_groups(night);
-    print_reasons(night, VERDICT_HELD);
-    print_reasons(night, VERDICT_REFUSED);
-    print_reasons(night, VERDICT_IGNORED);
-    print_notes(night);
+    print_verdict(night, VERDICT_HELD, list);
+    print_verdict(night, VERDICT_REFUSED, list);
+    print_verdict(night, VERDICT_IGNORED, list);
+    print_notes(night, list);
+    free(list);
     printf("\n%d file%s, %d frame%s: %d used, %d held, %d refused, %d ignored", night->npaths, night->npaths == 1 ? "" : "s",
            night->nframes, night->nframes == 1 ? "" : "s", night_count(night, VERDICT_USED), night_count(night, VERDICT_HELD),
            night_count(night, VERDICT_REFUSED), night_count(night, VERDICT_IGNORED));
     if (night->not_fits) printf("; %d file%s without a FITS suffix passed over", night->not_fits, night->not_fits == 1 ? "" : "s");
     putchar('\n');
+    return ERR_OK;
 }
 
 /* ---- the verb ---------------------------------------------------------------------------------------------------- */
@@ -223,10 +252,7 @@ static int scan(const struct cli *c, const bool without[3], bool json)
     log_event(LOG_DEBUG, "scanned", LOG_INT("files", night->npaths), LOG_DOUBLE("elapsed_ms", 1e3 * elapsed),
               LOG_DOUBLE("files_per_s", elapsed > 0 ? night->npaths / elapsed : 0));
     log_transient(night);
-    if (json)
-        e = print_json(night, &err);
-    else
-        print_table(night);
+    e = json ? print_json(night, &err) : print_table(night, &err);
     if (!e && (fflush(stdout) || ferror(stdout))) e = ERROR(&err, ERR_IO, "could not write to standard output");
     int code = e ? cli_fail(c, &err) : exit_code(night);
     night_free(night);

@@ -144,6 +144,15 @@ def test_scan__assumptions_are_said(scan, tmp_path):
     assert "assumed" not in scan(tmp_path, "--master-min-frames", 1, "--site-longitude", "-70", code=0)
 
 
+def test_scan__tables_are_ignored_and_nothing_is_refused(scan, tmp_path):
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=np.arange(3))])
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "table.fits")
+    fits.PrimaryHDU().writeto(tmp_path / "bare.fits")
+    _, frames = scan_json(scan, tmp_path, code=3)
+    assert (frames["table.fits"]["verdict"], frames["table.fits"]["reason"]) == ("ignored", "tables, no image")
+    assert (frames["bare.fits"]["verdict"], frames["bare.fits"]["code"]) == ("refused", "unsupported")
+
+
 def test_scan__an_exposure_given_twice(scan, tmp_path):
     for i in range(2):
         frame(tmp_path / f"b{i}.fits", "BIAS", "2025-05-30T00:00:00")
@@ -166,6 +175,26 @@ def simcam(path, kind, when, ccds=2, counted=None):
                            "GAIN1": 1.5, "GAIN2": 1.6})
         hdus.append(hdu)
     fits.HDUList(hdus).writeto(path)
+
+
+def test_scan__many_frames_of_one_remark_are_counted(scan, tmp_path):
+    for i in range(5):
+        frame(tmp_path / f"l{i}.fits", "LIGHT", f"2025-05-30T03:00:0{i}", FILTER="g")
+    out = scan(tmp_path, code=3)
+    assert "  5 frames: there is no bias (or --without bias); there is no dark" in out
+    assert "l2.fits and 2 more (--json names all)" in out and "l3.fits" not in out
+
+
+def test_scan__a_simulated_night(verb, scan, tmp_path):
+    program = verb("scan", "simulate")
+    program("simulate", tmp_path, "--preset", "small-night", "--truth-images", code=0)
+    found, frames = scan_json(scan, tmp_path, code=0)
+    assert found["summary"]["used"] == 34 and found["summary"]["held"] == found["summary"]["refused"] == 0
+    assert frames["sc_0010_light_image.fits"]["verdict"] == "ignored"
+    program("simulate", tmp_path / "bad", "--preset", "small-night", "--damage", "nodate", code=0)
+    found, frames = scan_json(scan, tmp_path / "bad", code=3)
+    held = [f for f in found["frames"] if f["verdict"] == "held"]
+    assert held and all(f["reason"] == "no time of observation (DATE-OBS, MJD-OBS)" for f in held)
 
 
 def test_scan__every_ccd_of_a_file(scan, tmp_path):
