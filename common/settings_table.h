@@ -33,6 +33,7 @@ S(DETECT_MINAREA, "detect.minarea", "", SETTING_INT, "pixel", "5", 1, 1000000, S
 S(DETECT_FILTER, "detect.filter", "", SETTING_STRING, "", "default", 0, 0, SETTING_RESULT, "none, default (3 x 3 pyramid), or a .conv file")
 S(DEBLEND_NTHRESH, "deblend.nthresh", "", SETTING_INT, "", "32", 1, 256, SETTING_RESULT, "levels of deblending (DEBLEND_NTHRESH)")
 S(DEBLEND_MINCONT, "deblend.mincont", "", SETTING_DOUBLE, "", "0.005", 0, 1, SETTING_RESULT, "share of the flux a branch needs (DEBLEND_MINCONT)")
+S(DEBLEND_MAX_PIXELS, "deblend.max_pixels", "", SETTING_INT, "pixel", "2000000", 0, 1e9, SETTING_RESULT, "larger blends are kept whole and flagged; 0: no limit")
 S(CLEAN, "detect.clean", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "drop detections that are the wings of a neighbour (CLEAN)")
 S(CLEAN_PARAM, "detect.clean_param", "", SETTING_DOUBLE, "", "1.0", 0.1, 10, SETTING_RESULT, "Moffat beta of the wings (CLEAN_PARAM)")
 

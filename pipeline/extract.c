@@ -71,6 +71,7 @@ enum err extract_options_from_settings(struct extract_options *o, const struct s
     o->detect.minarea = settings_int(s, SET_DETECT_MINAREA);
     o->detect.deblend.nthresh = (int)settings_int(s, SET_DEBLEND_NTHRESH);
     o->detect.deblend.mincont = settings_double(s, SET_DEBLEND_MINCONT);
+    o->detect.deblend.max_pixels = settings_int(s, SET_DEBLEND_MAX_PIXELS);
     o->detect.clean = settings_bool(s, SET_CLEAN);
     o->detect.clean_param = settings_double(s, SET_CLEAN_PARAM);
     o->measure.naper = settings_doubles(s, SET_PHOT_APERTURES, o->measure.diameter, MEASURE_LIST_MAX);
@@ -118,6 +119,7 @@ static enum err sex_detection(struct extract_options *o, const struct sex_config
     o->detect.deblend.mincont = c->deblend_mincont;
     o->detect.clean = c->clean;
     o->detect.clean_param = c->clean_param;
+    o->detect.compat = true;
     o->noise = noise[c->weight_type];
     o->weight_thresh = real_at(&c->weight_thresh, 0, NAN);
     o->detect.filter = NULL;

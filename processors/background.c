@@ -523,12 +523,30 @@ void background_subtract_row(const struct background *b, int64_t y, double *scra
     eval_row(b, scratch, in, ret);
 }
 
+/* Cell and place in it along one axis of n nodes. */
+static int64_t cell_along(double at, int64_t n, double *ret_t)
+{
+    int64_t cell = n < 2 || at < 0 ? 0 : (int64_t)at;
+    if (n >= 2 && cell > n - 2) cell = n - 2;
+    *ret_t = at - (double)cell;
+    return cell;
+}
+
+/* Between the four nodes around the pixel, straight on beyond the outer ones. */
+static float bilinear_at(const struct background *b, double x, double y)
+{
+    double mx = (double)b->options.mesh_nx, my = (double)b->options.mesh_ny, t, u;
+    int64_t i = cell_along((floor(x + 0.5) - mx / 2) / mx, b->gx, &t), j = cell_along((floor(y + 0.5) - my / 2) / my, b->gy, &u);
+    const float *v = b->level + j * b->gx + i;
+    int64_t right = b->gx > 1 ? 1 : 0, up = b->gy > 1 ? b->gx : 0;
+    return (float)((1 - u) * ((1 - t) * v[0] + t * v[right]) + u * ((1 - t) * v[up] + t * v[up + right]));
+}
+
 float background_at(const struct background *b, double x, double y, double *scratch)
 {
-    double size = (double)b->options.mesh_nx, at = (x - (size - 1) / 2) / size;
-    int64_t cell = b->gx < 2 || at < 0 ? 0 : (int64_t)at;
-    if (b->gx >= 2 && cell > b->gx - 2) cell = b->gx - 2;
-    double c[4], t = at - (double)cell;
+    if (b->options.compat) return bilinear_at(b, x, y);
+    double size = (double)b->options.mesh_nx, c[4], t;
+    int64_t cell = cell_along((x - (size - 1) / 2) / size, b->gx, &t);
     row_nodes(b, b->level, b->level_d2, y, scratch);
     cell_cubic(b, scratch, cell, c);
     return (float)(c[0] + t * (c[1] + t * (c[2] + t * c[3])));

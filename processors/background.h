@@ -71,7 +71,8 @@ void background_row(const struct background *b, int64_t y, double *scratch, floa
 void background_rms_row(const struct background *b, int64_t y, double *scratch, float *ret);
 void background_subtract_row(const struct background *b, int64_t y, double *scratch, const float *in, float *ret);
 
-/* The level at one (fractional) position: what Source Extractor's BACKGROUND column holds. */
+/* The level at one (fractional) position. With compat, as in Source Extractor's BACKGROUND column, it is interpolated
+ * bilinearly between the nodes at the nearest pixel. */
 float background_at(const struct background *b, double x, double y, double *scratch);
 
 #endif

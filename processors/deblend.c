@@ -35,7 +35,7 @@ struct deblender {
     struct node *node;
     int32_t *order, *alive, *label;
     uint8_t *level;
-    float *total;                /* sum of the probabilities seen by an outer pixel */
+    float *most;                 /* light of the part that has an outer pixel so far */
     struct object_pixel *copy;
     int32_t *grid;               /* pixel index of each place of the bounding box with a margin of 1; NONE between calls */
     int64_t grid_room;
@@ -68,12 +68,12 @@ static void free_pixels(struct deblender *d)
     free(d->alive);
     free(d->label);
     free(d->level);
-    free(d->total);
+    free(d->most);
     free(d->copy);
     d->node = NULL;
     d->order = d->alive = d->label = NULL;
     d->level = NULL;
-    d->total = NULL;
+    d->most = NULL;
     d->copy = NULL;
     d->room = 0;
 }
@@ -97,9 +97,9 @@ static bool reserve_pixels(struct deblender *d, int64_t n)
     d->alive = mem_array((size_t)room, sizeof *d->alive);
     d->label = mem_array((size_t)room, sizeof *d->label);
     d->level = mem_array((size_t)room, sizeof *d->level);
-    d->total = mem_array((size_t)room, sizeof *d->total);
+    d->most = mem_array((size_t)room, sizeof *d->most);
     d->copy = mem_array((size_t)room, sizeof *d->copy);
-    if (!d->node || !d->order || !d->alive || !d->label || !d->level || !d->total || !d->copy) {
+    if (!d->node || !d->order || !d->alive || !d->label || !d->level || !d->most || !d->copy) {
         free_pixels(d);
         return false;
     }
@@ -334,7 +334,7 @@ static void measure_parts(struct deblender *d, const struct object_pixel *p)
         int32_t i = part->head;
         for (int32_t m = 0; m < part->count; m++, i = d->node[i].next) d->copy[m] = p[i];
         struct profile *r = &part->profile;
-        profile_measure(d->copy, part->count, d->threshold[part->level], r);
+        profile_measure(d->copy, part->count, d->threshold[part->level], NULL, r);
         part->amplitude = r->cflux / (2 * 3.14159265358979 * r->a * r->b * r->truncation);
         if (!(part->amplitude < 4.0 * r->cpeak)) part->amplitude = 4.0 * r->cpeak;
     }
@@ -360,18 +360,8 @@ static double exponent(const struct part *part, const struct object_pixel *p)
     return 0.5 * (r->cxx * dx * dx + r->cyy * dy * dy + r->cxy * dx * dy);
 }
 
-/* A number in [0, 1) that depends on the place in the component and the part alone. */
-static float chance(int64_t place, int64_t part)
-{
-    uint64_t z = ((uint64_t)place << 20) + (uint64_t)part + 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (float)((z ^ (z >> 31)) >> 40) / 16777216.0f;
-}
-
-/* One part lights the outer pixels in its reach. Taking the k-th part with the probability p_k / (p_1 + ... + p_k) draws
- * each with its share of the whole. core: pixels that belong to a branch. */
-static void light(struct deblender *d, const struct object_pixel *p, int64_t k, bool draw, const uint8_t *core)
+/* One part lights the outer pixels in its reach. core: pixels that belong to a branch. */
+static void light(struct deblender *d, const struct object_pixel *p, int64_t k, const uint8_t *core)
 {
     const struct part *part = &d->part[k];
     int64_t box[4];
@@ -384,15 +374,10 @@ static void light(struct deblender *d, const struct object_pixel *p, int64_t k, 
             double e = exponent(part, &p[i]);
             if (!(e < FAR)) continue;
             float share = (float)(part->amplitude * exp(-e));
-            bool take;
-            if (draw) {
-                d->total[i] += share;
-                take = chance(place_of(d, &p[i]), k) * d->total[i] < share;
-            } else {
-                take = share > d->total[i];
-                if (take) d->total[i] = share;
+            if (share > d->most[i] || d->label[i] == NONE) {
+                d->most[i] = share;
+                d->label[i] = (int32_t)k;
             }
-            if (take || d->label[i] == NONE) d->label[i] = (int32_t)k;
         }
     }
 }
@@ -421,9 +406,9 @@ static bool share_out(struct deblender *d, const struct deblend_options *o, cons
     uint8_t *core = d->level; /* the levels have done their work */
     for (int64_t i = 0; i < n; i++) {
         core[i] = d->label[i] != NONE;
-        d->total[i] = 0;
+        d->most[i] = 0;
     }
-    for (int64_t k = 0; k < d->parts; k++) light(d, p, k, o->draw, core);
+    for (int64_t k = 0; k < d->parts; k++) light(d, p, k, core);
     for (int64_t i = 0; i < n; i++) dark += d->label[i] == NONE;
     if (o->max_cost > 0 && dark * d->parts > o->max_cost) return false;
     for (int64_t i = 0; dark && i < n; i++)
@@ -432,26 +417,26 @@ static bool share_out(struct deblender *d, const struct deblend_options *o, cons
 }
 
 /* Bring the pixels of each part together. */
-static void regroup(struct deblender *d, struct object_pixel *p, int64_t n, int64_t *ret_sizes)
+static void regroup(struct deblender *d, struct object_pixel *p, int64_t n, struct deblend_part *ret)
 {
-    for (int64_t k = 0; k < d->parts; k++) ret_sizes[k] = 0;
-    for (int64_t i = 0; i < n; i++) ret_sizes[d->label[i]]++;
+    for (int64_t k = 0; k < d->parts; k++) ret[k] = (struct deblend_part){0, d->part[k].profile.x, d->part[k].profile.y};
+    for (int64_t i = 0; i < n; i++) ret[d->label[i]].n++;
     int64_t at = 0;
     for (int64_t k = 0; k < d->parts; k++) {
         d->part[k].head = (int32_t)at;
-        at += ret_sizes[k];
+        at += ret[k].n;
     }
     memcpy(d->copy, p, (size_t)n * sizeof *p);
     for (int64_t i = 0; i < n; i++) p[d->part[d->label[i]].head++] = d->copy[i];
 }
 
 enum err deblend_component(struct deblender *d, const struct deblend_options *o, struct object_pixel *p, int64_t n,
-                           float threshold, int64_t minarea, int64_t *ret_sizes, int64_t *ret_parts, bool *ret_limit,
+                           float threshold, int64_t minarea, struct deblend_part *ret_parts, int64_t *ret_n, bool *ret_limit,
                            struct error *err)
 {
     assert(n >= 1);
-    *ret_sizes = n;
-    *ret_parts = 1;
+    *ret_parts = (struct deblend_part){n, NAN, NAN};
+    *ret_n = 1;
     *ret_limit = false;
     if (minarea > DEBLEND_AREA) minarea = DEBLEND_AREA;
     if (n < 2 * minarea || o->nthresh < 2 || o->mincont >= 1) return ERR_OK;
@@ -474,8 +459,8 @@ enum err deblend_component(struct deblender *d, const struct deblend_options *o,
     clear_grid(d, p, n);
     if (!good) return ERROR(err, ERR_NOMEM, "could not allocate the deblending of %lld pixels", (long long)n);
     if (split) {
-        regroup(d, p, n, ret_sizes);
-        *ret_parts = d->parts;
+        regroup(d, p, n, ret_parts);
+        *ret_n = d->parts;
     }
     return ERR_OK;
 }

@@ -10,9 +10,8 @@
  * branch counts when it has three pixels (fewer if minarea is smaller) and its light above its own level exceeds `mincont` times the light of the
  * whole component; at least two such branches must meet.
  * Differences: the tree is grown once by union-find over pixels sorted by level, instead of labelling the component anew
- * at each level, so the cost is that of sorting the pixels; there is no limit on branches. Pixels outside the branches
- * are drawn with the probabilities of the branches' Gaussian profiles, as Source Extractor does, but by a hash of the
- * pixel's place in the component instead of rand(), or (draw off) all given to the most probable branch.
+ * at each level, so the cost is that of sorting the pixels; there is no limit on branches. A pixel outside the
+ * branches goes to the branch whose Gaussian profile lights it most, where Source Extractor draws one with rand().
  * What this cannot separate: objects that share one maximum.                                                            */
 #ifndef NIGHTSHIFT_PROCESSORS_DEBLEND_H
 #define NIGHTSHIFT_PROCESSORS_DEBLEND_H
@@ -30,10 +29,14 @@ struct deblend_options {
     double mincont;     /* share of the light, 0 to 1; 1: no deblending */
     int64_t max_pixels; /* a larger component is kept whole and flagged FLAG_DEBLEND_LIMIT; 0: no limit */
     int64_t max_cost;   /* so is one whose pixels times branches exceed this; 0: no limit */
-    bool draw;          /* draw the outer pixels; else each goes to the most probable branch */
 };
 
 enum err deblend_options_verify(const struct deblend_options *o, struct error *err);
+
+struct deblend_part {
+    int64_t n;          /* pixels */
+    double x, y;        /* barycentre of the branch itself, without the outer pixels; NaN for an undivided component */
+};
 
 struct deblender; /* scratch of one thread; grows with the largest component seen */
 struct deblender *deblender_new(void); /* NULL: no memory */
@@ -44,12 +47,12 @@ void deblender_free(struct deblender *d);
  *            threshold  > 0 for levels spaced exponentially, else they are linear
  *            minarea    pixels a branch needs; more than DEBLEND_AREA are not asked for
  * Returned:  p          reordered: the pixels of part 0, then of part 1, ...; raster order within each
- *            ret_sizes  pixels of each part, room for n / min(minarea, DEBLEND_AREA) + 1
- *            ret_parts  how many, >= 1
+ *            ret_parts  room for n / min(minarea, DEBLEND_AREA) + 1
+ *            ret_n      how many parts, >= 1
  *            ret_limit  kept whole because of a limit
  * Status:    0; ERR_NOMEM (pixels untouched) */
 enum err deblend_component(struct deblender *d, const struct deblend_options *o, struct object_pixel *p, int64_t n,
-                           float threshold, int64_t minarea, int64_t *ret_sizes, int64_t *ret_parts, bool *ret_limit,
+                           float threshold, int64_t minarea, struct deblend_part *ret_parts, int64_t *ret_n, bool *ret_limit,
                            struct error *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include "common/units.h"
 #include "processors/profile.h"
 #include "processors/runs.h"
+#include "processors/scanorder.h"
 
 /* ---- options ------------------------------------------------------------------------------------------------------- */
 
@@ -18,7 +19,7 @@ struct detect_options detect_options_default(void)
         .thresh = 1.5,
         .minarea = 5,
         .filter = &convolve_pyramid,
-        .deblend = {.nthresh = 32, .mincont = 0.005, .max_pixels = 2000000, .max_cost = 400000000, .draw = true},
+        .deblend = {.nthresh = 32, .mincont = 0.005, .max_pixels = 2000000, .max_cost = 400000000},
         .clean = true,
         .clean_param = 1.0,
         .holes = MASK_BAD | MASK_COSMIC | MASK_NO_DATA | MASK_LOWFLAT | MASK_STREAK | MASK_HOT,
@@ -65,7 +66,7 @@ struct work {
     struct runs runs;
     int64_t *comp_pixel;          /* ncomp + 1: pixels of each component */
     struct object_pixel *pixels;
-    int64_t *sizes;               /* at sizes_at(c): pixels of each part of component c */
+    struct deblend_part *parts;   /* at parts_at(c): those of component c */
     int64_t *comp_parts;          /* parts of each component; then, summed, its first object */
     float *comp_threshold;
     uint8_t *comp_limit;
@@ -80,7 +81,7 @@ static void work_release(struct work *w)
     runs_release(&w->runs);
     free(w->comp_pixel);
     free(w->pixels);
-    free(w->sizes);
+    free(w->parts);
     free(w->comp_parts);
     free(w->comp_threshold);
     free(w->comp_limit);
@@ -89,7 +90,7 @@ static void work_release(struct work *w)
     free(w->into);
 }
 
-static int64_t sizes_at(const struct work *w, int64_t c)
+static int64_t parts_at(const struct work *w, int64_t c)
 {
     return w->comp_pixel[c] / (w->o->minarea < DEBLEND_AREA ? w->o->minarea : DEBLEND_AREA) + c;
 }
@@ -122,10 +123,10 @@ static enum err split_components(struct work *w, struct error *err)
     w->comp_pixel[0] = 0;
     for (int64_t c = 0; c < n; c++) w->comp_pixel[c + 1] = w->comp_pixel[c] + w->runs.comp_npix[c];
     w->pixels = mem_array((size_t)w->comp_pixel[n], sizeof *w->pixels);
-    w->sizes = mem_array((size_t)sizes_at(w, n) + 1, sizeof *w->sizes);
-    if (!w->pixels || !w->sizes) goto nomem;
+    w->parts = mem_array((size_t)parts_at(w, n) + 1, sizeof *w->parts);
+    if (!w->pixels || !w->parts) goto nomem;
     int failed = 0;
-    /* Each component writes its own stretch of pixels, sizes and comp_*. */
+    /* Each component writes its own stretch of pixels, parts and comp_*. */
 #pragma omp parallel default(none) shared(w, n) reduction(| : failed)
     {
         struct deblender *d = deblender_new();
@@ -136,7 +137,7 @@ static enum err split_components(struct work *w, struct error *err)
             if (!d) continue;
             gather(w, c);
             failed |= deblend_component(d, &w->o->deblend, w->pixels + w->comp_pixel[c], w->runs.comp_npix[c],
-                                        w->comp_threshold[c], w->o->minarea, w->sizes + sizes_at(w, c), &w->comp_parts[c],
+                                        w->comp_threshold[c], w->o->minarea, w->parts + parts_at(w, c), &w->comp_parts[c],
                                         &limit, NULL) != ERR_OK;
             w->comp_limit[c] = limit;
         }
@@ -148,6 +149,30 @@ nomem:
 }
 
 /* ---- parts to objects ---------------------------------------------------------------------------------------------- */
+
+struct part_scratch {
+    float *heap;          /* minarea values */
+    float *values;
+    int64_t room;         /* of values */
+    double *nodes;        /* for background_at */
+    struct scanorder *order;
+};
+
+static bool part_scratch_init(struct part_scratch *s, const struct work *w)
+{
+    s->heap = mem_array((size_t)w->o->minarea, sizeof *s->heap);
+    s->nodes = mem_array(w->in->background ? (size_t)background_scratch(w->in->background) : 1, sizeof *s->nodes);
+    s->order = scanorder_new();
+    return s->heap && s->nodes && s->order;
+}
+
+static void part_scratch_release(struct part_scratch *s)
+{
+    free(s->heap);
+    free(s->values);
+    free(s->nodes);
+    scanorder_free(s->order);
+}
 
 static bool is_saturated(const struct work *w, const struct object_pixel *p, int64_t n, float peak, double *scratch)
 {
@@ -174,28 +199,65 @@ static mask_t mask_of(const struct work *w, const struct object_pixel *p, int64_
     return m;
 }
 
-/* The minarea-th largest filtered value: the pixels form a heap of the largest so far, the smallest on top. heap: minarea */
-static float least_of_brightest(const struct object_pixel *p, int64_t n, int64_t minarea, float *heap)
+/* Keep the largest values: v replaces the smallest, which is on top. */
+static void heap_replace(float *heap, int64_t n, float v)
 {
-    int64_t held = 0;
-    for (int64_t i = 0; i < n; i++) {
-        float v = p[i].cvalue;
-        int64_t at;
-        if (held < minarea) {
-            for (at = held++; at > 0 && heap[(at - 1) / 2] > v; at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
-        } else {
-            if (v <= heap[0]) continue;
-            for (at = 0; 2 * at + 1 < held;) {
-                int64_t child = 2 * at + 1;
-                if (child + 1 < held && heap[child + 1] < heap[child]) child++;
-                if (heap[child] >= v) break;
-                heap[at] = heap[child];
-                at = child;
-            }
-        }
+    int64_t at = 0;
+    while (2 * at + 1 < n) {
+        int64_t child = 2 * at + 1;
+        if (child + 1 < n && heap[child + 1] < heap[child]) child++;
+        if (heap[child] >= v) break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = v;
+}
+
+static void heap_build(float *heap, int64_t n)
+{
+    for (int64_t i = 1; i < n; i++) {
+        float v = heap[i];
+        int64_t at = i;
+        for (; at > 0 && heap[(at - 1) / 2] > v; at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
         heap[at] = v;
     }
+}
+
+/* The minarea-th largest of n values. With compat as Source Extractor sees it: exactly minarea values are not sorted, the
+ * first stands for all; with more, the one that follows the first minarea is overlooked. */
+static float least_of_brightest(const float *v, int64_t n, int64_t minarea, bool compat, float *heap)
+{
+    int64_t held = n < minarea ? n : minarea;
+    memcpy(heap, v, (size_t)held * sizeof *heap);
+    if (compat && n <= minarea) return heap[0];
+    heap_build(heap, held);
+    for (int64_t i = held + compat; i < n; i++)
+        if (v[i] > heap[0]) heap_replace(heap, held, v[i]);
     return heap[0];
+}
+
+enum { SCANORDER_MOST = 1000 }; /* pixels: in larger objects the order decides nothing */
+
+/* How far the brightest minarea pixels of a part pass the threshold. */
+static bool margin_of(const struct work *w, int64_t c, const struct object_pixel *p, int64_t n, struct part_scratch *s,
+                      float *ret)
+{
+    if (n > s->room) {
+        free(s->values);
+        s->room = 2 * n;
+        s->values = mem_array((size_t)s->room, sizeof *s->values);
+        if (!s->values) return false;
+    }
+    const struct runs *r = &w->runs;
+    bool whole = n == r->comp_npix[c], compat = w->o->compat;
+    if (compat && whole && n <= SCANORDER_MOST) {
+        const int64_t *member = r->member + r->comp_first[c];
+        if (!scanorder_values(s->order, r->run, member, r->comp_first[c + 1] - r->comp_first[c], s->values)) return false;
+    } else {
+        for (int64_t i = 0; i < n; i++) s->values[i] = p[i].cvalue;
+    }
+    *ret = least_of_brightest(s->values, n, w->o->minarea, compat, s->heap) - w->comp_threshold[c];
+    return true;
 }
 
 static void describe_wing(const struct detect_options *o, const struct profile *r, float threshold, float margin,
@@ -208,20 +270,18 @@ static void describe_wing(const struct detect_options *o, const struct profile *
                                  .cxy = (float)r->cxy, .a = (float)r->a, .margin = margin};
 }
 
-struct part_scratch {
-    float *heap;
-    double *nodes;
-};
-
-static void make_object(struct work *w, int64_t c, int64_t first, int64_t n, int64_t index, struct part_scratch *s)
+static bool make_object(struct work *w, int64_t c, int64_t first, const struct deblend_part *part, int64_t index,
+                        struct part_scratch *s)
 {
     const struct detect_input *in = w->in;
     const struct object_pixel *p = w->pixels + first;
     struct profile r;
     float threshold = w->comp_threshold[c];
-    profile_measure(p, n, threshold, &r);
-    unsigned flags = 0;
-    if (w->comp_parts[c + 1] - w->comp_parts[c] > 1) flags |= FLAG_DEBLENDED;
+    int64_t n = part->n;
+    bool split = w->comp_parts[c + 1] - w->comp_parts[c] > 1;
+    const double centre[2] = {part->x, part->y};
+    profile_measure(p, n, threshold, split ? centre : NULL, &r);
+    unsigned flags = split ? FLAG_DEBLENDED : 0;
     if (w->comp_limit[c]) flags |= FLAG_DEBLEND_LIMIT;
     if (r.xmin == 0 || r.ymin == 0 || r.xmax == in->nx - 1 || r.ymax == in->ny - 1) flags |= FLAG_TRUNCATED;
     if (is_saturated(w, p, n, r.peak, s->nodes)) flags |= FLAG_SATURATED;
@@ -231,7 +291,11 @@ static void make_object(struct work *w, int64_t c, int64_t first, int64_t n, int
         .x2 = r.x2, .y2 = r.y2, .xy = r.xy, .a = (float)r.a, .b = (float)r.b, .theta_rad = (float)r.theta_rad,
         .cxx = (float)r.cxx, .cyy = (float)r.cyy, .cxy = (float)r.cxy, .flags = (uint16_t)flags,
         .imaflags = mask_of(w, p, n)};
-    if (w->wing) describe_wing(w->o, &r, threshold, least_of_brightest(p, n, w->o->minarea, s->heap) - threshold, &w->wing[index]);
+    float margin;
+    if (!w->wing) return true;
+    if (!margin_of(w, c, p, n, s, &margin)) return false;
+    describe_wing(w->o, &r, threshold, margin, &w->wing[index]);
+    return true;
 }
 
 static enum err make_objects(struct work *w, struct error *err)
@@ -251,21 +315,19 @@ static enum err make_objects(struct work *w, struct error *err)
     /* Each component writes its own objects. */
 #pragma omp parallel default(none) shared(w, ncomp) reduction(| : failed)
     {
-        struct part_scratch s = {.heap = mem_array((size_t)w->o->minarea, sizeof *s.heap),
-                                 .nodes = mem_array(w->in->background ? (size_t)background_scratch(w->in->background) : 1,
-                                                    sizeof *s.nodes)};
-        failed |= !s.heap || !s.nodes;
+        struct part_scratch s = {0};
+        bool ready = part_scratch_init(&s, w);
+        failed |= !ready;
 #pragma omp for schedule(dynamic, 64)
         for (int64_t c = 0; c < ncomp; c++) {
             int64_t first = w->comp_pixel[c];
-            const int64_t *size = w->sizes + sizes_at(w, c);
-            for (int64_t k = w->comp_parts[c]; s.heap && s.nodes && k < w->comp_parts[c + 1]; k++) {
-                make_object(w, c, first, *size, k, &s);
-                first += *size++;
+            const struct deblend_part *part = w->parts + parts_at(w, c);
+            for (int64_t k = w->comp_parts[c]; ready && k < w->comp_parts[c + 1]; k++) {
+                failed |= !make_object(w, c, first, part, k, &s);
+                first += part++->n;
             }
         }
-        free(s.heap);
-        free(s.nodes);
+        part_scratch_release(&s);
     }
     return failed ? ERROR(err, ERR_NOMEM, "could not allocate the scratch of detection") : ERR_OK;
 }

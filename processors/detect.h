@@ -32,6 +32,7 @@ struct detect_options {
     struct deblend_options deblend;
     bool clean;
     double clean_param;    /* beta of the Moffat wings */
+    bool compat;           /* judge the faintest objects as Source Extractor 2.25 does (scanorder.h) */
     mask_t holes;          /* planes whose pixels are never detected and count as sky in the filter ... */
     mask_t mended;         /* ... unless one of these planes is set too (interpolated pixels) */
 };

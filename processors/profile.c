@@ -34,7 +34,7 @@ static double truncation(const struct object_pixel *p, int64_t n, double thresho
     return ratio > 0 && ratio < 1 ? ratio : 1;
 }
 
-void profile_measure(const struct object_pixel *p, int64_t n, double threshold, struct profile *ret)
+void profile_measure(const struct object_pixel *p, int64_t n, double threshold, const double *centre, struct profile *ret)
 {
     assert(n >= 1);
     struct profile r = {.npix = n, .peak = p[0].value, .cpeak = p[0].cvalue, .xpeak = p[0].x, .ypeak = p[0].y,
@@ -58,11 +58,12 @@ void profile_measure(const struct object_pixel *p, int64_t n, double threshold, 
         r.ymax = p[i].y > r.ymax ? p[i].y : r.ymax;
     }
     double weight = r.cflux != 0 ? r.cflux : 1, mx = sx / weight, my = sy / weight;
-    r.x = x0 + mx;
-    r.y = y0 + my;
-    r.x2 = fmax(sxx / weight - mx * mx, 0);
-    r.y2 = fmax(syy / weight - my * my, 0);
-    r.xy = sxy / weight - mx * my;
+    double ox = centre ? centre[0] - x0 - mx : 0, oy = centre ? centre[1] - y0 - my : 0;
+    r.x = x0 + mx + ox;
+    r.y = y0 + my + oy;
+    r.x2 = fmax(sxx / weight - mx * mx + ox * ox, 0);
+    r.y2 = fmax(syy / weight - my * my + oy * oy, 0);
+    r.xy = sxy / weight - mx * my + ox * oy;
     ellipse(&r);
     r.truncation = truncation(p, n, threshold, &r);
     *ret = r;

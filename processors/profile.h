@@ -18,8 +18,9 @@ struct profile {
     double truncation;       /* a b of the Gaussian with these isophotes / a b of the truncated moments; at most 1 */
 };
 
-/* Given: p, n >= 1 pixels; threshold they pass. A set too narrow for its moments (determinant below 1/144 pixel^4) is
+/* Given: p, n >= 1 pixels; threshold they pass; centre (x, y) to hold on to, or NULL for the barycentre: second moments are
+ * about it. A set too narrow for its moments (determinant below 1/144 pixel^4) is
  * widened by the variance of a pixel, 1/12, as the Source Extractor manual says. Threads: leaf. */
-void profile_measure(const struct object_pixel *p, int64_t n, double threshold, struct profile *ret);
+void profile_measure(const struct object_pixel *p, int64_t n, double threshold, const double *centre, struct profile *ret);
 
 #endif

@@ -125,7 +125,6 @@ static void test_twin_detect__shift_and_mirror_move_the_objects(void **state)
     for (int64_t k = 0; k < NX * NY; k++) /* a frame of nothing: no object meets the border in either image */
         if (k % NX < 50 || k % NX >= NX - 50 || k / NX < 50 || k / NX >= NY - 50) image[k] = 0;
     struct detect_options o = detect_options_default();
-    o.deblend.draw = false;
     struct objects a = run_plain(image, o);
     assert_true(a.n > 150);
     for (int k = 0; k < 3; k++) {
