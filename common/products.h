@@ -27,6 +27,11 @@
 #define KEY_GAINSRC    "NSGAINSR" /* header, instrument or measured           */
 #define KEY_QUALITY    "NSQUAL"   /* pass, doubt, reject                      */
 #define KEY_MJD_MID    "MJD-MID"
+#define KEY_REFERENCE  "NSREF"    /* reference catalogue and release          */
+#define KEY_MAGZERO    "MAGZERO"  /* magnitude of 1 electron/s                */
+#define KEY_MAGZERO_ERR "MAGZERR"
+#define KEY_MAGZERO_KIND "MAGZKIND" /* absolute (AB) or relative              */
+#define KEY_ASTROM_RMS "ASTRRMS"  /* arcsec, rms of the WCS against its stars */
 
 /* Path of a product below OUT: "NIGHT/INSTRUMENT/NAME[_ccdNN]_cal.fits.fz". name: raw file name without its FITS
  * suffixes. kind: "cal.fits.fz" or "cat.fits". Returned: buf. */
