@@ -39,7 +39,7 @@ static inline float log_plain(float x)
     int32_t bits;
     memcpy(&bits, &x, sizeof bits);
     int32_t e = (bits - 0x3f3504f3) >> 23; /* exponent counted from sqrt(1/2) */
-    int32_t mantissa = bits - (e << 23);
+    int32_t mantissa = bits - e * 0x800000;
     float m;
     memcpy(&m, &mantissa, sizeof m);
     float s = (m - 1.0f) / (m + 1.0f), s2 = s * s; /* ln m = 2 atanh s */
@@ -60,7 +60,7 @@ static inline float exp_minus_plain(float x)
     int32_t n = (int32_t)(x * 1.44269504f + 0.5f);
     float r = (float)n * 0.69314718f - x; /* |r| <= 0.35 */
     float sum = 1.0f + r * (1.0f + r * (0.5f + r * (0.16666667f + r * (0.041666668f + r * (0.0083333338f + r * 0.0013888889f)))));
-    int32_t bits = (127 - n) << 23;
+    int32_t bits = (127 - n) * 0x800000;
     float scale;
     memcpy(&scale, &bits, sizeof scale);
     return sum * scale;
