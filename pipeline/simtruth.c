@@ -185,6 +185,21 @@ static enum err fill_seen(const struct simnight *n, const struct sim_seen *seen,
     return rc;
 }
 
+static enum err truth_header(const struct simnight *n, const struct sim_shot *s, double sky_e, struct header *h)
+{
+    enum err rc = simheader_primary(n, s, h);
+    if (rc == ERR_OK) rc = header_set_double(h, "SKY", sky_e, "[electron/pixel] at the optical axis");
+    if (rc == ERR_OK) rc = header_set_double(h, "FWHM", s->fwhm_px, "[pixel] seeing");
+    if (rc == ERR_OK) rc = header_set_double(h, "BETA", n->o->beta, "of the Moffat profile");
+    if (rc == ERR_OK) rc = header_set_double(h, "E1", s->e1, "ellipticity of the profile");
+    if (rc == ERR_OK) rc = header_set_double(h, "E2", s->e2, NULL);
+    if (rc == ERR_OK) rc = header_set_double(h, "TRUERA", s->true_ra, "[deg] pointing as it was");
+    if (rc == ERR_OK) rc = header_set_double(h, "TRUEDEC", s->true_dec, "[deg] pointing as it was");
+    if (rc == ERR_OK) rc = header_set_double(h, "MAGZERO", sim_filter_at(s->filter)->zero_mag, "[mag] of 1 electron/s");
+    if (rc == ERR_OK && s->damage) rc = header_set_str(h, "DAMAGE", sim_damage_name(s->damage), "done to the raw file");
+    return rc;
+}
+
 enum err simtruth_write(const struct simnight *n, const struct sim_shot *s, const char *path, const struct sim_seen *seen, double sky_e,
                         double rdnoise_e, struct error *err)
 {
@@ -203,16 +218,7 @@ enum err simtruth_write(const struct simnight *n, const struct sim_shot *s, cons
         snprintf(names[c], sizeof names[c], "CCD%02d", c + 1);
         tables[c] = (struct table_hdu){.extname = names[c], .nrow = sheet[c].nrow, .ncol = 2 + SEEN_COLUMNS, .columns = columns[c]};
     }
-    if (rc == ERR_OK) rc = simheader_primary(n, s, &primary);
-    if (rc == ERR_OK) rc = header_set_double(&primary, "SKY", sky_e, "[electron/pixel] at the optical axis");
-    if (rc == ERR_OK) rc = header_set_double(&primary, "FWHM", s->fwhm_px, "[pixel] seeing");
-    if (rc == ERR_OK) rc = header_set_double(&primary, "BETA", n->o->beta, "of the Moffat profile");
-    if (rc == ERR_OK) rc = header_set_double(&primary, "E1", s->e1, "ellipticity of the profile");
-    if (rc == ERR_OK) rc = header_set_double(&primary, "E2", s->e2, NULL);
-    if (rc == ERR_OK) rc = header_set_double(&primary, "TRUERA", s->true_ra, "[deg] pointing as it was");
-    if (rc == ERR_OK) rc = header_set_double(&primary, "TRUEDEC", s->true_dec, "[deg] pointing as it was");
-    if (rc == ERR_OK) rc = header_set_double(&primary, "MAGZERO", sim_filter_at(s->filter)->zero_mag, "[mag] of 1 electron/s");
-    if (rc == ERR_OK && s->damage) rc = header_set_str(&primary, "DAMAGE", sim_damage_name(s->damage), "done to the raw file");
+    if (rc == ERR_OK && (rc = truth_header(n, s, sky_e, &primary)) != ERR_OK) ERROR(err, rc, "no memory for a header");
     if (rc == ERR_OK) rc = frameio_write_tables(path, &primary, tables, nccd, err);
     for (int c = 0; c < nccd; c++) sheet_free(&sheet[c]);
     header_release(&primary);

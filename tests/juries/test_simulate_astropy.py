@@ -1,7 +1,5 @@
 """The simulator judged by astropy, numpy and fitsverify: files, noise, fluxes, positions, repeatability."""
 import filecmp
-import os
-import pathlib
 import shutil
 import subprocess
 import warnings
@@ -12,20 +10,16 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = os.environ.get("NIGHTSHIFT_PROGRAM") or next(
-    (str(p) for p in (ROOT / "build/release/nightshift", ROOT / "build/dev/nightshift") if p.exists()), "nightshift")
-
-
-def simulate(out, *options, threads=2, code=0):
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    done = subprocess.run([PROGRAM, "simulate", str(out), *options], env=env, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    return done.stderr
+@pytest.fixture(scope="module")
+def simulate(nightshift):
+    """Run the verb with a number of threads; returns what it said."""
+    def run(out, *options, threads=2, code=0, env=None):
+        return nightshift("simulate", out, *options, "--threads", threads, code=code, env=env).err
+    return run
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory):
+def night(simulate, tmp_path_factory):
     out = tmp_path_factory.mktemp("night")
     simulate(out, "--preset", "small-night", "--truth-images", "--seed", "7", "--streaks", "0.5")
     return out
@@ -193,7 +187,7 @@ def test_cosmic_ray_truth(night):
 @pytest.mark.parametrize("options", [["--preset", "small-night", "--frames", "2", "--truth-images"],
                                      ["--preset", "small-night", "--frames", "2", "--amps", "4", "--ccds", "3", "--fz"],
                                      ["--preset", "bench-sparse", "--size", "600x500", "--stars", "300", "--galaxies", "20"]])
-def test_same_bytes_for_any_number_of_threads(tmp_path, options):
+def test_same_bytes_for_any_number_of_threads(simulate, tmp_path, options):
     for name, threads in (("one", 1), ("two", 2), ("eight", 8), ("again", 2)):
         simulate(tmp_path / name, *options, threads=threads)
     names = [p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*.fits*")]
@@ -203,23 +197,22 @@ def test_same_bytes_for_any_number_of_threads(tmp_path, options):
             assert filecmp.cmp(tmp_path / "one" / n, tmp_path / other / n, shallow=False), (other, n)
 
 
-def test_same_bytes_for_any_instruction_set(tmp_path, monkeypatch):
+def test_same_bytes_for_any_instruction_set(simulate, tmp_path):
     options = ["--preset", "small-night", "--frames", "1"]
     simulate(tmp_path / "best", *options)
-    monkeypatch.setenv("NIGHTSHIFT_ISA", "generic")
-    simulate(tmp_path / "generic", *options)
+    simulate(tmp_path / "generic", *options, env={"NIGHTSHIFT_ISA": "generic"})
     for p in (tmp_path / "best").rglob("*.fits"):
         assert filecmp.cmp(p, tmp_path / "generic" / p.relative_to(tmp_path / "best"), shallow=False)
 
 
-def test_seeds_differ(tmp_path):
+def test_seeds_differ(simulate, tmp_path):
     for seed in "12":
         simulate(tmp_path / seed, "--preset", "small-night", "--frames", "1", "--seed", seed)
     assert not filecmp.cmp(tmp_path / "1/raw/sc_0001_bias.fits", tmp_path / "2/raw/sc_0001_bias.fits", shallow=False)
 
 
 @pytest.mark.parametrize("amps", [1, 2, 3, 4])
-def test_amplifier_layouts_cover_the_detector(tmp_path, amps):
+def test_amplifier_layouts_cover_the_detector(simulate, tmp_path, amps):
     simulate(tmp_path, "--preset", "small-night", "--frames", "0", "--flat", "1", "--bias", "0", "--dark", "0", "--amps", str(amps), "--size", "130x70")
     with fits.open(tmp_path / "raw/sc_0001_flat.fits") as f:
         seen = np.zeros((70, 130), int)
@@ -231,7 +224,7 @@ def test_amplifier_layouts_cover_the_detector(tmp_path, amps):
         assert 15000 < np.median(e) < 30000
 
 
-def test_damage(tmp_path):
+def test_damage(simulate, tmp_path):
     kinds = "truncate,empty,flip,nan,nowcs,nodate,badcard,manycards,saturated,notfits"
     simulate(tmp_path, "--preset", "small-night", "--frames", "11", "--damage", kinds, "--size", "64x64", "--stars", "3")
     lights = files(tmp_path, "raw/*light*")
@@ -248,7 +241,7 @@ def test_damage(tmp_path):
     assert by_kind["flip"].stat().st_size == lights[0].stat().st_size
 
 
-def test_bench_image(tmp_path):
+def test_bench_image(simulate, tmp_path):
     simulate(tmp_path, "--preset", "bench-sparse", "--size", "1000x900", "--stars", "100", "--galaxies", "0")
     data, h = fits.getdata(tmp_path / "image.fits"), fits.getheader(tmp_path / "image.fits")
     t = Table.read(tmp_path / "truth.fits", hdu=1)
@@ -263,12 +256,12 @@ def test_bench_image(tmp_path):
 
 @pytest.mark.parametrize("options", [["--ccds", "65"], ["--amps", "5"], ["--size", "big"], ["--size", "4x4"], ["--filters", "x"],
                                      ["--preset", "nothing"], ["--seed", "-1"], ["--damage", "rust"], ["--beta", "2.7"], ["--crowding", "2"]])
-def test_bad_options_are_usage_errors(tmp_path, options):
+def test_bad_options_are_usage_errors(simulate, tmp_path, options):
     said = simulate(tmp_path / "out", *(["--preset", "small-night", "--frames", "1"] + options), code=2)
     assert options[0].lstrip("-").split("-")[0] in said or options[1] in said
 
 
-def test_variables_vary_and_transients_appear(tmp_path):
+def test_variables_vary_and_transients_appear(simulate, tmp_path):
     simulate(tmp_path, "--preset", "small-night", "--frames", "6", "--size", "64x64", "--stars", "300", "--transients", "40", "--ccds", "1")
     flux = {}
     for path in files(tmp_path, "truth/*_truth.fits"):
