@@ -32,7 +32,8 @@ enum setting_type { SETTING_BOOL, SETTING_INT, SETTING_DOUBLE, SETTING_STRING, S
 
 enum setting_flags {
     SETTING_RESULT = 1, /* changes results: part of the recipe hash */
-    SETTING_SECRET = 2  /* never printed; NAME_FILE allowed */
+    SETTING_SECRET = 2, /* never printed; NAME_FILE allowed */
+    SETTING_FILE = 4    /* may name a file: its contents, not its path, are part of the recipe */
 };
 
 enum setting_source { SOURCE_BUILTIN, SOURCE_INSTRUMENT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LINE };

@@ -1,5 +1,6 @@
 /* Identity of the settings that change results. Values are spelled one way, so that 3, 3.0 and "yes", "true" agree. */
 #include <stdio.h>
+#include <string.h>
 
 #include "common/digest.h"
 #include "common/settings.h"
@@ -18,11 +19,21 @@ static void add_list(const struct settings *s, enum setting_id id, struct digest
     }
 }
 
+/* A word, or the contents of the file it names: another convolution mask under the same path is another recipe. */
+static void add_text(const struct settings *s, enum setting_id id, struct digest *d)
+{
+    char sum[DIGEST_HEX_SIZE];
+    const char *text = settings_string(s, id);
+    bool word = !*text || !strcmp(text, setting_row(id)->def) || !strcmp(text, "none"); /* whatever lies in this folder */
+    bool file = (setting_row(id)->flags & SETTING_FILE) && !word && digest_file(text, sum, NULL) == ERR_OK;
+    digest_add_str(d, file ? sum : text);
+}
+
 static void add_value(const struct settings *s, enum setting_id id, struct digest *d)
 {
     char text[40];
     switch (setting_row(id)->type) {
-    case SETTING_STRING: digest_add_str(d, settings_string(s, id)); return;
+    case SETTING_STRING: add_text(s, id, d); return;
     case SETTING_DOUBLES: add_list(s, id, d); return;
     case SETTING_BOOL:
     case SETTING_INT: snprintf(text, sizeof text, "%lld", (long long)settings_int(s, id)); break;

@@ -203,6 +203,28 @@ static void test_settings__a_missing_file_is_an_error(void **state)
     settings_free(s);
 }
 
+static void test_settings__the_recipe_follows_the_contents_of_files(void **state)
+{
+    (void)state;
+    char *folder = test_make_folder(), path[200], one[65], two[65], three[65];
+    struct settings *s = settings_new();
+    snprintf(path, sizeof path, "%s/a.conv", folder);
+    write_file(path, "CONV NORM\n1 2 1\n");
+    settings_set(s, "detect.filter", path, SOURCE_FILE, "x:1", NULL);
+    settings_result_digest(s, one);
+    write_file(path, "CONV NORM\n1 4 1\n");
+    settings_result_digest(s, two);
+    settings_set(s, "detect.filter", "none", SOURCE_FILE, "x:1", NULL);
+    settings_result_digest(s, three);
+    assert_string_not_equal(one, two);
+    assert_string_not_equal(two, three);
+    settings_set(s, "detect.thresh", "1.50", SOURCE_FILE, "x:1", NULL); /* the built-in value in other words */
+    settings_result_digest(s, one);
+    assert_string_equal(one, three);
+    settings_free(s);
+    test_remove_folder(folder);
+}
+
 static void test_settings__every_builtin_value_is_in_its_range(void **state)
 {
     (void)state;
@@ -228,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_settings__printed_yaml_loads_again),
         cmocka_unit_test(test_settings__a_copy_stands_alone),
         cmocka_unit_test(test_settings__a_missing_file_is_an_error),
+        cmocka_unit_test(test_settings__the_recipe_follows_the_contents_of_files),
         cmocka_unit_test(test_settings__every_builtin_value_is_in_its_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
