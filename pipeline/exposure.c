@@ -24,13 +24,18 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
                                    p->used[2] ? &planes[2] : NULL, p->darktime_s, settings_double(p->settings, SET_MASTER_LOW_FLAT),
                                    &p->calibrate, err);
     for (int k = 0; k < MASTER_KINDS; k++) frame_release(&masters[k]);
-    p->loaded = !code;
+    extract_options_init(&p->extract);
+    if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
+    p->loaded = true;
+    if (code) exposure_plan_unload(p);
     return code;
 }
 
 void exposure_plan_unload(struct exposure_plan *p)
 {
-    if (p->loaded) calibrate_plan_release(&p->calibrate);
+    if (!p->loaded) return;
+    calibrate_plan_release(&p->calibrate);
+    extract_options_release(&p->extract);
     p->loaded = false;
 }
 
@@ -42,8 +47,19 @@ size_t exposure_plan_bytes(const struct exposure_plan *p)
     return npix * bytes;
 }
 
+void exposure_init(struct exposure *e)
+{
+    memset(e, 0, sizeof *e);
+    frame_init(&e->frame);
+    detections_init(&e->detections);
+}
+
 void exposure_release(struct exposure *e)
 {
+    skycoord_free(e->sky);
+    e->sky = NULL;
+    detections_release(&e->detections);
+    header_release(&e->catalogue_header);
     header_release(&e->header);
     frame_release(&e->frame);
     free(e->buffer);
@@ -71,6 +87,11 @@ bool exposure_is_done(const char *out, const struct exposure_meta *meta, const c
     struct stat st;
     snprintf(path, sizeof path, "%s/%s", out, exposure_product(product, sizeof product, meta, raw_path, "cal.fits.fz"));
     if (stat(path, &st) || frameio_read_header(path, 0, &h, NULL)) return false;
+    snprintf(path, sizeof path, "%s/%s", out, exposure_product(product, sizeof product, meta, raw_path, "cat.fits"));
+    if (stat(path, &st)) {
+        header_release(&h);
+        return false;
+    }
     snprintf(recipe, sizeof recipe, "%.16s", plan->recipe);
     bool same = card_is(&h, KEY_RECIPE, recipe) && card_is(&h, KEY_RAWSUM, raw_sum);
     for (int k = 0; k < MASTER_KINDS && same; k++) {

@@ -7,6 +7,7 @@
 #ifndef NIGHTSHIFT_PIPELINE_EXPOSURE_H
 #define NIGHTSHIFT_PIPELINE_EXPOSURE_H
 
+#include "pipeline/extract.h"
 #include "pipeline/master.h"
 #include "pipeline/provenance.h"
 #include "pipeline/quality.h"
@@ -24,7 +25,7 @@ struct exposure_plan {
     int64_t nx, ny;
     bool loaded;
     struct calibrate_plan calibrate;        /* valid while loaded */
-    struct error trouble;                   /* why it could not be loaded */
+    struct extract_options extract;         /* likewise */
 };
 
 enum err exposure_plan_load(struct exposure_plan *p, struct error *err);
@@ -44,18 +45,22 @@ struct exposure {
     struct raw_rows raw;
     struct frame frame;
     struct calibrate_counts counts;
+    struct skycoord *sky;                   /* NULL: no sky coordinates in the header */
+    struct detections detections;
+    struct header catalogue_header;         /* of LDAC_IMHEAD */
     struct quality quality;
     const char *gain_source;
     char product[512];                      /* relative to out */
     double stage_ms[STAGES_MAX];
 };
 
+void exposure_init(struct exposure *e);
 void exposure_release(struct exposure *e);
 
 /* Path of a product of this exposure relative to OUT; kind as product_path() takes it. Returned: buf. */
 const char *exposure_product(char *buf, int size, const struct exposure_meta *meta, const char *raw_path, const char *kind);
 
-/* Is its product there, made of the same things in the same way? */
+/* Are its products there, made of the same things in the same way? */
 bool exposure_is_done(const char *out, const struct exposure_meta *meta, const char *raw_path, const char *raw_sum,
                       const struct exposure_plan *plan);
 

@@ -13,7 +13,6 @@
 #include "common/units.h"
 
 #define SKY_PIXELS      (1 << 19) /* enough for the sky to 0.2 % of its scatter */
-#define STAR_SNR        20.0
 #define STARS_FEW       3
 #define MASKED_DOUBT    0.2
 #define MASKED_REJECT   0.9
@@ -52,38 +51,13 @@ enum err quality_of_planes(const struct frame *f, struct quality *q, struct erro
     return ERR_OK;
 }
 
-static bool is_good_star(const struct detections *d, int64_t i)
+void quality_of_objects(const struct frame_quality *seen, int64_t objects, double pixel_scale_arcsec, struct quality *q)
 {
-    return d->flags[i] == 0 && d->fwhm[i] > 0 && isfinite(d->fwhm[i]) && d->fluxerr_auto[i] > 0 &&
-           d->flux_auto[i] > STAR_SNR * d->fluxerr_auto[i] && !(d->imaflags[i] & MASK_UNUSABLE);
-}
-
-enum err quality_of_detections(const struct detections *d, double pixel_scale_arcsec, struct quality *q, struct error *err)
-{
-    q->seeing_px = q->seeing_arcsec = q->ellipticity = NAN;
-    q->objects = d ? d->n : 0;
-    if (!d || !d->n) return ERR_OK;
-    float *fwhm = mem_array((size_t)d->n, sizeof *fwhm), *ellipticity = mem_array((size_t)d->n, sizeof *ellipticity);
-    if (!fwhm || !ellipticity) {
-        free(fwhm);
-        free(ellipticity);
-        return ERROR(err, ERR_NOMEM, "no memory for the seeing");
-    }
-    int64_t n = 0;
-    for (int64_t i = 0; i < d->n; i++) {
-        if (!is_good_star(d, i)) continue;
-        fwhm[n] = d->fwhm[i];
-        ellipticity[n++] = d->ellipticity[i];
-    }
-    q->stars = n;
-    if (n >= STARS_FEW) {
-        q->seeing_px = median_f32(fwhm, n);
-        q->ellipticity = median_f32(ellipticity, n);
-        q->seeing_arcsec = q->seeing_px * pixel_scale_arcsec;
-    }
-    free(fwhm);
-    free(ellipticity);
-    return ERR_OK;
+    q->seeing_px = seen->seeing_px;
+    q->seeing_arcsec = isfinite(seen->seeing) ? seen->seeing : seen->seeing_px * pixel_scale_arcsec;
+    q->ellipticity = seen->ellipticity;
+    q->stars = seen->nstars;
+    q->objects = objects;
 }
 
 static void say(struct quality *q, enum verdict v, const char *reason)
@@ -93,7 +67,7 @@ static void say(struct quality *q, enum verdict v, const char *reason)
     snprintf(q->reasons + n, sizeof q->reasons - n, "%s%s", n ? "; " : "", reason);
 }
 
-void quality_judge(struct quality *q, double exptime_s, bool measured)
+void quality_judge(struct quality *q, double exptime_s)
 {
     double radius = isfinite(q->seeing_px) ? q->seeing_px : 2.5;
     q->depth_flux = 5 * q->sky_sigma * sqrt(PI) * radius;
@@ -104,7 +78,7 @@ void quality_judge(struct quality *q, double exptime_s, bool measured)
     else if (q->masked > MASKED_REJECT) say(q, VERDICT_REJECT, "nearly all pixels masked");
     else if (q->masked > MASKED_DOUBT) say(q, VERDICT_DOUBT, "many pixels masked");
     if (q->saturated > SATURATED_DOUBT) say(q, VERDICT_DOUBT, "many pixels saturated");
-    if (measured && q->stars < STARS_FEW) say(q, VERDICT_DOUBT, "few stars");
+    if (q->stars < STARS_FEW) say(q, VERDICT_DOUBT, "few stars");
     if (q->ellipticity > ROUND_DOUBT) say(q, VERDICT_DOUBT, "stars are not round");
 }
 

@@ -4,17 +4,16 @@
 #ifndef NIGHTSHIFT_PIPELINE_QUALITY_H
 #define NIGHTSHIFT_PIPELINE_QUALITY_H
 
-#include "common/detections.h"
 #include "common/frame.h"
 #include "common/header.h"
-#include "common/instrument.h"
+#include "pipeline/extract.h"
 
 enum verdict { VERDICT_PASS, VERDICT_DOUBT, VERDICT_REJECT };
 const char *quality_verdict_name(enum verdict v);
 
 struct quality {
     double sky, sky_sigma;         /* electron per pixel: clipped median and scatter of unmasked pixels */
-    double seeing_px;              /* median FWHM of isolated stars, NaN with fewer than three */
+    double seeing_px;              /* FWHM of the stars, NaN without any */
     double seeing_arcsec;
     double ellipticity;            /* median of the same stars */
     double depth_flux;             /* electron: 5 sigma in an aperture of 2 seeing across (of 5 pixels without stars) */
@@ -27,10 +26,10 @@ struct quality {
 
 /* Sky and fractions from the planes. Status: ERR_NOMEM. Threads: one; the same for any number of others. */
 enum err quality_of_planes(const struct frame *f, struct quality *q, struct error *err);
-/* Seeing and counts from the detections (NULL: none were asked for). ERR_NOMEM. */
-enum err quality_of_detections(const struct detections *d, double pixel_scale_arcsec, struct quality *q, struct error *err);
+/* Seeing and counts from what extraction saw. pixel_scale_arcsec (NaN: unknown) stands in where the sky does not say it. */
+void quality_of_objects(const struct frame_quality *seen, int64_t objects, double pixel_scale_arcsec, struct quality *q);
 /* Depth and verdict, last. */
-void quality_judge(struct quality *q, double exptime_s, bool measured);
+void quality_judge(struct quality *q, double exptime_s);
 
 enum err quality_cards(const struct quality *q, struct header *h, struct error *err);
 

@@ -78,15 +78,58 @@ static enum err remove_signature(struct exposure *e, struct error *err)
     return code;
 }
 
+/* ---- extract ------------------------------------------------------------------------------------------------------ */
+
+/* A header without celestial coordinates is measured in pixels; one that wcslib refuses is told. */
+static enum err find_sky(struct exposure *e, struct error *err)
+{
+    struct error trouble = ERROR_INIT;
+    if (e->meta.wcs == WCS_NONE) return ERR_OK;
+    enum err code = skycoord_new(&e->frame.header, &e->sky, &trouble);
+    if (!code || code == ERR_NOT_FOUND) return ERR_OK;
+    if (code == ERR_CORRUPT) {
+        log_event(LOG_WARN, "no sky positions", LOG_STR("file", e->raw_path), LOG_STR("why", trouble.message));
+        return ERR_OK;
+    }
+    if (err) *err = trouble;
+    return code;
+}
+
+static void mark_detected(struct frame *f, const int32_t *segment)
+{
+    int64_t npix = frame_npix(f);
+    for (int64_t i = 0; segment && i < npix; i++)
+        if (segment[i] > 0) f->mask[i] |= MASK_DETECTED;
+}
+
+static enum err extract(struct exposure *e, struct error *err)
+{
+    struct extract_scene scene;
+    struct frame_quality seen;
+    extract_scene_init(&scene);
+    enum err code = find_sky(e, err);
+    if (!code)
+        code = extract_frame_scene(&e->frame, false, e->sky, &e->plan->extract, &e->detections, &seen, &scene, err);
+    if (!code) {
+        mark_detected(&e->frame, scene.objects.segment);
+        quality_of_objects(&seen, e->detections.n, e->meta.pixel_scale_arcsec, &e->quality);
+        if (header_copy(&e->catalogue_header, &e->frame.header, err) ||
+            extract_header_cards(&scene, &e->plan->extract, e->detections.n, &e->catalogue_header))
+            code = ERROR(err, ERR_NOMEM, "no memory for the catalogue's header");
+    }
+    extract_scene_release(&scene);
+    return code;
+}
+
 /* ---- quality ------------------------------------------------------------------------------------------------------ */
 
 static enum err judge(struct exposure *e, struct error *err)
 {
     enum err code = quality_of_planes(&e->frame, &e->quality, err);
-    if (!code) code = quality_of_detections(NULL, e->meta.pixel_scale_arcsec, &e->quality, err);
     if (code) return code;
-    quality_judge(&e->quality, e->meta.exptime_s, false);
-    return quality_cards(&e->quality, &e->frame.header, err);
+    quality_judge(&e->quality, e->meta.exptime_s);
+    code = quality_cards(&e->quality, &e->frame.header, err);
+    return code ? code : quality_cards(&e->quality, &e->catalogue_header, err);
 }
 
 /* ---- write -------------------------------------------------------------------------------------------------------- */
@@ -139,11 +182,32 @@ static enum err write_quality_row(struct exposure *e, struct error *err)
     return quality_write(path, &row, &e->quality, err);
 }
 
+static enum err write_catalogue(struct exposure *e, struct error *err)
+{
+    char attempt[1024], path[1024], product[512];
+    enum detection_column which[DETECTION_COLUMN_COUNT];
+    struct column columns[DETECTION_COLUMN_COUNT];
+    int n = 0;
+    for (int i = 0; i < e->plan->extract.ncolumn; i++)
+        if (e->detections.has[e->plan->extract.column[i]]) which[n++] = e->plan->extract.column[i];
+    detections_columns(&e->detections, which, n, e->frame.unit, columns);
+    struct ldac_part part = {.image_header = &e->catalogue_header,
+                             .objects = {.extname = EXT_LDAC_OBJECTS, .nrow = e->detections.n, .ncol = n, .columns = columns}};
+    exposure_product(product, sizeof product, &e->meta, e->raw_path, "cat.fits");
+    attempt_path(attempt, sizeof attempt, e, product);
+    snprintf(path, sizeof path, "%s/%s", e->out, product);
+    enum err code = folder_of(attempt, err);
+    if (!code) code = folder_of(path, err);
+    if (!code) code = frameio_write_ldac(attempt, &part, 1, err);
+    return code ? code : atomicfile_commit(attempt, path, err);
+}
+
 /* The calibrated image comes last: it is the one whose presence says that the frame is done. */
 static enum err write_products(struct exposure *e, struct error *err)
 {
     exposure_product(e->product, sizeof e->product, &e->meta, e->raw_path, "cal.fits.fz");
     enum err code = write_quality_row(e, err);
+    if (!code) code = write_catalogue(e, err);
     return code ? code : write_calibrated(e, err);
 }
 
@@ -152,8 +216,9 @@ static enum err write_products(struct exposure *e, struct error *err)
 const struct stage reduce_stages[] = {
     {"read", 0, HAS_RAW, read_raw},
     {"signature", HAS_RAW, HAS_FRAME, remove_signature},
-    {"quality", HAS_FRAME, HAS_QUALITY, judge},
-    {"write", HAS_FRAME | HAS_QUALITY, HAS_PRODUCTS, write_products},
+    {"extract", HAS_FRAME, HAS_DETECTIONS, extract},
+    {"quality", HAS_FRAME | HAS_DETECTIONS, HAS_QUALITY, judge},
+    {"write", HAS_FRAME | HAS_DETECTIONS | HAS_QUALITY, HAS_PRODUCTS, write_products},
     {0},
 };
 

@@ -1,6 +1,6 @@
 /* The stages of reduce, in order: a new step is one row of the table in stages.c and one processor.
  *
- *     read -> signature -> quality -> write
+ *     read -> signature -> extract -> quality -> write
  *
  * Each row says what it needs and what it makes; the table is checked when it is walked, so that a row in the wrong place is
  * found by the first test.                                                                                           */
@@ -12,8 +12,9 @@
 enum stage_product {
     HAS_RAW = 1,        /* meta, header, raw pixels */
     HAS_FRAME = 2,      /* SCI, VAR, MASK, electron */
-    HAS_QUALITY = 4,
-    HAS_PRODUCTS = 8    /* files in their place */
+    HAS_DETECTIONS = 4, /* measured objects; DETECTED in MASK */
+    HAS_QUALITY = 8,
+    HAS_PRODUCTS = 16   /* files in their place */
 };
 
 struct stage {

@@ -1,4 +1,4 @@
-/* nightshift reduce FILE... --out DIR: raw frames in, calibrated frames out. */
+/* nightshift reduce FILE... --out DIR: raw frames in, calibrated frames and catalogues out. */
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,18 +51,18 @@ static void reduce_frame(struct reduction *r, struct reduce_task *t)
         t->code = ERR_INTERRUPTED;
         return;
     }
-    struct exposure *e = calloc(1, sizeof *e);
+    struct exposure *e = malloc(sizeof *e);
     if (!e) {
         fail_task(t, ERROR(&err, ERR_NOMEM, "no memory for a frame"), &err);
         return;
     }
+    exposure_init(e);
     e->instruments = r->request.instruments;
     e->plan = &r->work.plan[t->plan];
     e->raw_path = t->path;
     e->raw_sum = t->raw_sum;
     e->out = r->request.out;
     e->hdu = t->hdu;
-    frame_init(&e->frame);
     enum err code = stages_run(reduce_stages, e, &err);
     if (code) fail_task(t, code, &err);
     else tell_frame(e, 1000 * (clock_seconds() - start));
@@ -273,7 +273,7 @@ static int run_reduce(struct cli *c, const struct reduce_options *o, struct redu
 
 int verb_reduce(int argc, char **argv)
 {
-    static const struct verb verb = {"reduce", verb_reduce, "FILE... | DIR --out DIR", "raw frames -> calibrated frames"};
+    static const struct verb verb = {"reduce", verb_reduce, "FILE... | DIR --out DIR", "raw frames -> calibrated frames and catalogues"};
     struct reduce_options o = {0};
     const struct cli_option options[] = {
         {"--out,-o", CLI_STRING, &o.out, "DIR", "products are written below DIR"},
