@@ -34,3 +34,13 @@ def test_fitsverify__catalogue_of_an_empty_sky(verb, tmp_path):
     path = starfield.write(tmp_path / "sky.fits", image, header)
     verb("extract")("extract", path, "-o", tmp_path / "sky_cat.fits", "--detect-thresh", "20", code=0)
     check(tmp_path / "sky_cat.fits")
+
+
+@pytest.mark.parametrize("options", [(), ("--fz", "--ccds", "2", "--amps", "4")], ids=["plain", "mosaic-fz"])
+def test_fitsverify__raw_frames_and_truth_of_simulate(verb, tmp_path, options):
+    verb("simulate")("simulate", tmp_path / "night", "--preset", "small-night", *options, code=0)
+    files = sorted((tmp_path / "night").rglob("*.fits*"))
+    kinds = {re.sub(r"\d+", "", p.name): p for p in files}  # one of each kind of frame
+    assert len(kinds) >= 5
+    for path in kinds.values():
+        check(path)

@@ -12,7 +12,7 @@ BINS = [3, 4, 5, 6, 8, 10, 15, 30, 100, 1e4]
 
 
 @pytest.mark.parametrize("n", [150, 600])
-def test_detection__completeness_and_purity(verb, tmp_path, n, record_property):
+def test_detection__completeness_and_purity(verb, tmp_path, n):
     program = verb("extract")
     image, header, truth = starfield.field(nx=1024, ny=1024, n=n, fwhm=FWHM, sky=SKY, gain=GAIN, readnoise_e=READNOISE, seed=n,
                                            flux=(250.0, 5e4))

@@ -54,3 +54,13 @@ def test_same_bytes__instruction_sets_agree(verb, field, tmp_path):
     assert np.abs(one["X_IMAGE"] - other["X_IMAGE"]).max() < 1e-3 and np.abs(one["YWIN_IMAGE"] - other["YWIN_IMAGE"]).max() < 1e-3
     np.testing.assert_allclose(one["FLUX_AUTO"], other["FLUX_AUTO"], rtol=1e-4, atol=1e-3 * np.median(one["FLUXERR_AUTO"]))
     assert (one["FLAGS"] == other["FLAGS"]).mean() > 0.999
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("options", [(), ("--fz", "--ccds", "3", "--amps", "4", "--streaks", "1")], ids=["plain", "mosaic-fz"])
+def test_same_bytes__simulate(verb, tmp_path, threads, options):
+    program = verb("simulate")
+    for n in (1, threads):
+        program("simulate", tmp_path / str(n), "--preset", "small-night", *options, "--threads", n, code=0)
+    assert len(digests(tmp_path / "1")) > 20
+    assert digests(tmp_path / "1") == digests(tmp_path / str(threads))
