@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "common/arena.h"
+#include "common/log.h"
 #include "common/stats.h"
 #include "common/units.h"
 #include "processors/shape.h"
@@ -397,11 +398,20 @@ static void flatten_background(struct background *b, float value)
     b->global_level = value;
 }
 
+/* Milliseconds since *mark, which becomes now. */
+static double lap_ms(double *mark)
+{
+    double now = clock_seconds(), ms = 1e3 * (now - *mark);
+    *mark = now;
+    return ms;
+}
+
 enum err extract_frame_scene(struct frame *f, bool consume, struct skycoord *sky, const struct extract_options *o,
                              struct detections *ret, struct frame_quality *quality, struct extract_scene *scene, struct error *err)
 {
     float *noise = NULL;
     struct stellar_locus locus = {0};
+    double mark = clock_seconds();
     enum err e = background_estimate(f->sci, f->mask, f->nx, f->ny, &o->background, &scene->background, err);
     if (e) return e;
     if (o->manual_background) flatten_background(&scene->background, o->background_value);
@@ -413,10 +423,14 @@ enum err extract_frame_scene(struct frame *f, bool consume, struct skycoord *sky
     scene->owns_value = !consume;
     if (!scene->value) return ERROR(err, ERR_NOMEM, "no memory for the background-subtracted image");
     e = noise_plane(f, o, &scene->background, &noise, err);
+    scene->elapsed_ms.background = lap_ms(&mark);
     if (!e) e = detect_frame(f, o, scene, noise, err);
+    scene->elapsed_ms.detect = lap_ms(&mark);
     if (!e) e = measure_frame(f, o, scene, noise, quality != NULL, ret, &locus, err);
+    scene->elapsed_ms.measure = lap_ms(&mark);
     free(noise);
     if (!e && sky) e = sky_columns(sky, ret, &scene->objects, o, err);
+    scene->elapsed_ms.sky = lap_ms(&mark);
     if (!e && quality) fill_quality(scene, &locus, o, sky || o->pixel_scale > 0.0, quality);
     return e;
 }

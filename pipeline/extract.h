@@ -80,6 +80,9 @@ struct extract_scene {
     float threshold, rms;
     float gain, saturate;     /* as used */
     double pixel_scale;
+    struct {
+        double background, detect, measure, sky;
+    } elapsed_ms;             /* for the log alone: never in a product */
 };
 void extract_scene_init(struct extract_scene *s);
 void extract_scene_release(struct extract_scene *s);

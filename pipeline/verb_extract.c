@@ -226,13 +226,26 @@ static enum err write_check_images(const struct run *r, struct error *err)
 
 /* ---- the verb --------------------------------------------------------------------------------------------------- */
 
+static void tell_stage(const char *stage, double elapsed_ms)
+{
+    log_event(LOG_DEBUG, "stage", LOG_STR("stage", stage), LOG_DOUBLE("elapsed_ms", elapsed_ms));
+}
+
 static enum err extract_one(struct run *r, const char *path, struct error *err)
 {
+    double start = clock_seconds();
     enum err e = load_frame(r, path, err);
     if (!e) e = load_weight(r, err);
+    tell_stage("read", 1e3 * (clock_seconds() - start));
     if (!e) e = extract_frame_scene(&r->frame, true, r->sky, &r->options, &r->detections, r->drop_in ? NULL : &r->quality, &r->scene, err);
+    tell_stage("background", r->scene.elapsed_ms.background);
+    tell_stage("detect", r->scene.elapsed_ms.detect);
+    tell_stage("measure", r->scene.elapsed_ms.measure);
+    tell_stage("sky", r->scene.elapsed_ms.sky);
+    start = clock_seconds();
     if (!e) e = write_catalog(r, err);
     if (!e) e = write_check_images(r, err);
+    tell_stage("write", 1e3 * (clock_seconds() - start));
     error_subject(err, path, r->hdu);
     return e;
 }
