@@ -201,6 +201,9 @@ static enum err take_ccd(struct reduce_request *r, struct reduce_work *w, const 
     struct reduce_task t = {.path = path, .raw_sum = sum, .hdu = l->hdu[i], .plan = -1, .npix = m->nx * m->ny, .code = l->ccd_code[i]};
     if (!t.code && m->type != FRAME_LIGHT) return ERR_OK;
     if (!t.code) t.code = plan_for(r, w, l->ins, m, &t.plan, &trouble);
+    t.ccd = m->ccd;
+    t.night = m->night;
+    if (!t.code) exposure_product(t.catalogue, sizeof t.catalogue, m, path, "cat.fits");
     if (!t.code) t.done = exposure_is_done(r->out, m, path, sum, &w->plan[t.plan]);
     if (!t.code && m->longitude_assumed) w->assumed_longitude++;
     if (!t.code && m->note[0]) log_event(LOG_DEBUG, "taken for granted", LOG_STR("file", path), LOG_STR("what", m->note));
@@ -246,5 +249,27 @@ enum err reduce_work_out(struct reduce_request *request, const struct file_list 
     }
     if (code) reduce_work_release(&w);
     else *ret = w;
+    return code;
+}
+
+void reduce_work_forget(struct reduce_work *w)
+{
+    for (int i = 0; i < w->ntask; i++) free(w->task[i].error);
+    for (int i = 0; i < w->nsum; i++) free(w->sum[i]);
+    w->ntask = w->nsum = w->passed_over = w->products = 0;
+}
+
+enum err reduce_work_add(struct reduce_request *request, struct reduce_work *w, const char *path, struct error *err)
+{
+    char **sums = realloc(w->sum, (size_t)(w->nsum + 1) * sizeof *sums);
+    if (!sums) return ERROR(err, ERR_NOMEM, "no memory for a checksum");
+    w->sum = sums;
+    struct looked *l = calloc(1, sizeof *l);
+    if (!l) return ERROR(err, ERR_NOMEM, "no memory to look at '%s'", path);
+    look_at(path, request, l);
+    enum err code = take_file(request, w, path, l, err);
+    free(l->meta);
+    free(l->ccd_error);
+    free(l);
     return code;
 }

@@ -21,6 +21,8 @@ struct reduce_task {
     int hdu, plan;                   /* plan -1: none */
     int64_t npix;
     bool done;                       /* product there already */
+    int ccd, night;
+    char catalogue[512];             /* its _cat.fits, relative to OUT; "" when it has none */
     enum err code;
     struct error *error;             /* owned; NULL while good */
 };
@@ -40,5 +42,10 @@ struct reduce_work {
 /* Threads: files are looked at in parallel; tasks stand in the order of the files and of their CCDs. */
 enum err reduce_work_out(struct reduce_request *request, const struct file_list *files, struct reduce_work *ret, struct error *err);
 void reduce_work_release(struct reduce_work *w);
+
+/* For a work that grows file by file (reduce --stdin): add the CCDs of one file; forget all tasks but keep the plans, whose
+ * masters stay loaded. path must live until then. */
+enum err reduce_work_add(struct reduce_request *request, struct reduce_work *w, const char *path, struct error *err);
+void reduce_work_forget(struct reduce_work *w);
 
 #endif

@@ -9,85 +9,22 @@
 #include "common/log.h"
 #include "pipeline/interrupt.h"
 #include "pipeline/pipeline_verbs.h"
-#include "pipeline/reduceplan.h"
+#include "pipeline/reduction.h"
 #include "pipeline/stack.h"
 #include "pipeline/stages.h"
 
 struct reduce_options {
     const char *out, *masters, *without, *refs;
+    bool from_stdin;
     struct cli_strings given[MASTER_KINDS];
 };
 
-struct reduction {
-    struct reduce_request request;
-    struct reduce_work work;
-    struct progress *progress;
-    double stage_ms[STAGES_MAX]; /* summed over frames, for the last line of the log */
-    int64_t reduced, objects;
-};
-
-/* ---- one frame ---------------------------------------------------------------------------------------------------- */
-
-static void tell_frame(const struct exposure *e, double elapsed_ms)
-{
-    log_event(LOG_INFO, "frame reduced", LOG_STR("exposure", e->product), LOG_INT("ccd", e->meta.ccd), LOG_DOUBLE("sky", e->quality.sky),
-              LOG_DOUBLE("seeing_px", e->quality.seeing_px), LOG_INT("objects", e->quality.objects),
-              LOG_STR("verdict", quality_verdict_name(e->quality.verdict)), LOG_STR("reasons", e->quality.reasons), LOG_DOUBLE("elapsed_ms", elapsed_ms));
-}
-
-static void fail_task(struct reduce_task *t, enum err code, const struct error *err)
-{
-    t->code = code;
-    t->error = malloc(sizeof *t->error);
-    if (t->error) *t->error = *err;
-    log_error(err);
-}
-
-static void reduce_frame(struct reduction *r, struct reduce_task *t)
-{
-    struct error err = ERROR_INIT;
-    double start = clock_seconds();
-    if (interrupt_asked()) {
-        t->code = ERR_INTERRUPTED;
-        return;
-    }
-    struct exposure *e = malloc(sizeof *e);
-    if (!e) {
-        fail_task(t, ERROR(&err, ERR_NOMEM, "no memory for a frame"), &err);
-        return;
-    }
-    exposure_init(e);
-    e->instruments = r->request.instruments;
-    e->plan = &r->work.plan[t->plan];
-    e->raw_path = t->path;
-    e->raw_sum = t->raw_sum;
-    e->out = r->request.out;
-    e->hdu = t->hdu;
-    enum err code = stages_run(reduce_stages, e, &err);
-    if (code) fail_task(t, code, &err);
-    else tell_frame(e, 1000 * (clock_seconds() - start));
-#pragma omp critical(reduction_sums)
-    {
-        for (int i = 0; i < STAGES_MAX; i++) r->stage_ms[i] += e->stage_ms[i];
-        r->reduced += !code;
-        r->objects += e->quality.objects;
-    }
-    exposure_release(e);
-    free(e);
-    progress_step(r->progress, 1);
-}
-
 /* ---- batches: as many plans as the memory holds at once ------------------------------------------------------------- */
-
-static bool is_open(const struct reduce_task *t)
-{
-    return !t->code && !t->done;
-}
 
 static int tasks_of(const struct reduce_work *w, int plan)
 {
     int n = 0;
-    for (int i = 0; i < w->ntask; i++) n += is_open(&w->task[i]) && w->task[i].plan == plan;
+    for (int i = 0; i < w->ntask; i++) n += reduce_task_is_open(&w->task[i]) && w->task[i].plan == plan;
     return n;
 }
 
@@ -111,8 +48,8 @@ static void load_plan(struct reduction *r, int p)
     struct error err = ERROR_INIT;
     if (interrupt_asked() || !tasks_of(&r->work, p) || !exposure_plan_load(&r->work.plan[p], &err)) return;
     for (int i = 0; i < r->work.ntask; i++)
-        if (is_open(&r->work.task[i]) && r->work.task[i].plan == p) {
-            fail_task(&r->work.task[i], err.code, &err);
+        if (reduce_task_is_open(&r->work.task[i]) && r->work.task[i].plan == p) {
+            reduce_task_fail(&r->work.task[i], err.code, &err);
             progress_step(r->progress, 1);
         }
 }
@@ -123,13 +60,13 @@ static void run_batch(struct reduction *r, int first, int end, int *index)
     for (int p = first; p < end; p++) load_plan(r, p);
     for (int p = first; p < end; p++)
         for (int i = 0; i < r->work.ntask; i++)
-            if (is_open(&r->work.task[i]) && r->work.task[i].plan == p) index[n++] = i;
+            if (reduce_task_is_open(&r->work.task[i]) && r->work.task[i].plan == p) index[n++] = i;
     if (n < threads) { /* few frames: the threads share the rows of each */
-        for (int i = 0; i < n; i++) reduce_frame(r, &r->work.task[index[i]]);
+        for (int i = 0; i < n; i++) reduction_frame(r, &r->work.task[index[i]]);
     } else {
         /* Many: each thread takes a frame at a time. A task is touched by the thread that has it alone. */
 #pragma omp parallel for default(none) shared(r, index, n) schedule(dynamic, 1)
-        for (int i = 0; i < n; i++) reduce_frame(r, &r->work.task[index[i]]);
+        for (int i = 0; i < n; i++) reduction_frame(r, &r->work.task[index[i]]);
     }
     for (int p = first; p < end; p++) exposure_plan_unload(&r->work.plan[p]);
 }
@@ -141,7 +78,7 @@ static enum err run_all(struct reduction *r, struct error *err)
     int *index = calloc((size_t)w->ntask + 1, sizeof *index);
     if (!index) return ERROR(err, ERR_NOMEM, "no memory for %d frames", w->ntask);
     for (int i = 0; i < w->ntask; i++)
-        if (is_open(&w->task[i])) {
+        if (reduce_task_is_open(&w->task[i])) {
             open++;
             npix += w->task[i].npix;
         }
@@ -189,7 +126,8 @@ static enum err gather_masters(struct reduction *r, const struct reduce_options 
 static enum err check_request(struct reduction *r, const struct cli *c, const struct reduce_options *o, struct error *err)
 {
     if (!o->out) return ERROR(err, ERR_USAGE, "say where the products go: --out DIR");
-    if (!c->operands.n) return ERROR(err, ERR_USAGE, "name raw frames or a folder of them");
+    if (!c->operands.n && !o->from_stdin) return ERROR(err, ERR_USAGE, "name raw frames or a folder of them");
+    if (c->operands.n && o->from_stdin) return ERROR(err, ERR_USAGE, "frames come from standard input or from the command line, not both");
     if (!kinds_of(o->without, r->request.without)) return ERROR(err, ERR_USAGE, "--without takes bias, dark, flat, separated by commas");
     if (o->refs) {
         ERROR(err, ERR_UNSUPPORTED, "cannot use '%s': this version keeps the astrometry of the header", o->refs);
@@ -208,7 +146,7 @@ static void tell_plan(const struct reduction *r, const struct file_list *files)
     int done = 0, open = 0;
     for (int i = 0; i < w->ntask; i++) {
         done += w->task[i].done;
-        open += is_open(&w->task[i]);
+        open += reduce_task_is_open(&w->task[i]);
         if (w->task[i].error) log_error(w->task[i].error);
     }
     log_event(LOG_INFO, "frames to reduce", LOG_INT("files", files->n), LOG_INT("frames", open), LOG_INT("already_done", done),
@@ -248,6 +186,13 @@ static int run_reduce(struct cli *c, const struct reduce_options *o, struct redu
     enum err code = check_request(r, c, o, &err);
     if (!code) code = instruments_load(c->settings, &set, &err);
     r->request.instruments = set;
+    if (o->from_stdin) {
+        if (!code) code = gather_masters(r, o, &err);
+        exit_code = code ? cli_fail(c, &err) : reduction_feed(r);
+        reduce_work_release(&r->work);
+        instruments_free(set);
+        return exit_code;
+    }
     if (!code) code = file_list_collect(c->operands.v, c->operands.n, &files, &err);
     if (!code) code = gather_masters(r, o, &err);
     if (!code) code = reduce_work_out(&r->request, &files, &r->work, &err);
@@ -282,6 +227,7 @@ int verb_reduce(int argc, char **argv)
         {"--flat", CLI_STRINGS, &o.given[2], "FILE", "use this master flat (once per CCD and filter)"},
         {"--masters", CLI_STRING, &o.masters, "DIR", "choose masters from DIR (default: OUT/masters)"},
         {"--without", CLI_STRING, &o.without, "LIST", "skip these steps: bias, dark, flat (commas between); recorded in the header"},
+        {"--stdin", CLI_FLAG, &o.from_stdin, NULL, "JSON lines {\"file\": PATH} in, a JSON line with its CCDs out; masters stay loaded"},
         {"--refs", CLI_STRING, &o.refs, "FILE", "reference stars for the astrometry"},
         {0},
     };
