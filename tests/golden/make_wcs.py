@@ -45,6 +45,19 @@ def table(name, header, out):
             f.write("%.2f %.2f %.13f %.13f\n" % row)
 
 
+def tnx():
+    """IRAF's TNX: no real header of the kind is at hand, so one is made up."""
+    h = fits.Header()
+    h.update(NAXIS=2, CTYPE1="RA---TNX", CTYPE2="DEC--TNX", CRVAL1=210.1, CRVAL2=12.2, CRPIX1=1050.0, CRPIX2=990.0, CD1_1=-1e-4, CD1_2=1e-6,
+             CD2_1=1e-6, CD2_2=1.01e-4, RADESYS="ICRS", WAT0_001="system=image")
+    for axis, kind, terms in ((1, "lng", "1.1e-5 2.3e-4 -3e-5 1e-5 4e-5 -2e-5 6e-5 1e-6 2e-6 3e-6"),
+                              (2, "lat", "-1.1e-5 1.3e-4 3e-5 -1e-5 2e-5 2e-5 -6e-5 4e-6 -2e-6 3e-6")):
+        text = 'wtype=tnx axtype=%s %scor = "3. 4. 4. 2. -0.11 0.11 -0.12 0.12 %s "' % ("ra" if axis == 1 else "dec", kind, terms)
+        for k in range(0, len(text), 68):
+            h["WAT%d_%03d" % (axis, k // 68 + 1)] = text[k:k + 68]
+    return h
+
+
 def main():
     data, out = sys.argv[1], os.path.join(os.path.dirname(os.path.abspath(__file__)), "wcs")
     files = sorted(glob.glob(data + "/robustness/astropy-wcs/*") + glob.glob(data + "/robustness/*sip_flt.fits")
@@ -62,6 +75,7 @@ def main():
                     table(name if i == 0 else "%s-%d" % (name, i), header, out)
         except Exception as why:
             print("left out", name, type(why).__name__)
+    table("tnx", tnx(), out)
 
 
 main()
