@@ -134,7 +134,7 @@ static void mesh_statistics(const float *v, int64_t n, struct mesh_scratch *scra
 {
     *ret_level = *ret_rms = UNKNOWN;
     struct mesh_moments m;
-    double origin = 0;
+    float origin = 0;
     for (int64_t i = 0; i < n; i++) {
         if (fabsf(v[i]) <= BACKGROUND_HUGE) { /* about a pixel of the mesh, squares lose no digits */
             origin = v[i];
@@ -144,7 +144,7 @@ static void mesh_statistics(const float *v, int64_t n, struct mesh_scratch *scra
     kernels()->moments(v, n, -BACKGROUND_HUGE, BACKGROUND_HUGE, origin, &m);
     if (m.n < 0.5 * (double)n || m.n < 1) return;
     double mean = m.sum / m.n, sigma = sqrt(fmax(0, m.sum2 / m.n - mean * mean));
-    double low = origin + mean - 2 * sigma, high = origin + mean + 2 * sigma;
+    double low = (double)origin + mean - 2 * sigma, high = (double)origin + mean + 2 * sigma;
     kernels()->moments(v, n, (float)low, (float)high, origin, &m);
     if (m.n >= 1) {
         mean = m.sum / m.n;

@@ -33,7 +33,7 @@ struct wings {
 
 static double strength_of(const struct clean_object *o, double beta)
 {
-    double s = o->alpha > 0 && o->amplitude > 0 ? (double)o->a * o->a / o->alpha * pow(o->amplitude, 1 / beta) : 0;
+    double s = o->alpha > 0 && o->amplitude > 0 ? (double)o->a * o->a / o->alpha * (beta == 1 ? o->amplitude : pow(o->amplitude, 1 / beta)) : 0;
     return s > 0 && s < INFINITY ? s : 0;
 }
 
@@ -129,7 +129,8 @@ static void search_class(const struct wings *w, const struct wing_class *c, int6
                          int64_t *best)
 {
     const struct clean_object *o = &w->o[i];
-    double r = fmin(sqrt(c->strongest / pow(*limit, 1 / w->beta)), ZONE * (o->a + c->longest));
+    double fall = w->beta == 1 ? *limit : pow(*limit, 1 / w->beta);
+    double r = fmin(sqrt(c->strongest / fall), ZONE * (o->a + c->longest));
     int64_t x0 = clamp((o->x - r) / c->cell, c->gx), x1 = clamp((o->x + r) / c->cell, c->gx);
     int64_t y0 = clamp((o->y - r) / c->cell, c->gy), y1 = clamp((o->y + r) / c->cell, c->gy);
     for (int64_t y = y0; y <= y1; y++) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/arena.h"
 #include "common/detections.h"
@@ -99,14 +100,12 @@ static int64_t parts_at(const struct work *w, int64_t c)
 static void gather(struct work *w, int64_t c)
 {
     const struct runs *r = &w->runs;
-    const float *plane = w->in->value ? w->in->value : w->in->image;
     struct object_pixel *p = w->pixels + w->comp_pixel[c];
     float threshold = INFINITY;
     for (int64_t m = r->comp_first[c]; m < r->comp_first[c + 1]; m++) {
         const struct run *run = &r->run[r->member[m]];
-        const float *value = plane + (int64_t)run->y * w->in->nx;
         for (int32_t x = run->x0; x < run->x1; x++)
-            *p++ = (struct object_pixel){x, run->y, value[x], run->cvalue[x - run->x0]};
+            *p++ = (struct object_pixel){x, run->y, run->value[x - run->x0], run->cvalue[x - run->x0]};
         threshold = run->threshold < threshold ? run->threshold : threshold;
     }
     w->comp_threshold[c] = threshold;
@@ -236,7 +235,7 @@ static float least_of_brightest(const float *v, int64_t n, int64_t minarea, bool
     return heap[0];
 }
 
-enum { SCANORDER_MOST = 1000 }; /* pixels: in larger objects the order decides nothing */
+enum { SCANORDER_MOST = 100 }; /* pixels: in larger objects the order decides nothing */
 
 /* How far the brightest minarea pixels of a part pass the threshold. */
 static bool margin_of(const struct work *w, int64_t c, const struct object_pixel *p, int64_t n, struct part_scratch *s,
@@ -264,7 +263,8 @@ static void describe_wing(const struct detect_options *o, const struct profile *
                           struct clean_object *ret)
 {
     double area = PI * r->a * r->b, amplitude = r->cflux / (2 * area * r->truncation);
-    double rise = threshold > 0 && amplitude > 0 ? pow(amplitude / threshold, 1 / o->clean_param) - 1 : 0;
+    double rise = threshold > 0 && amplitude > 0 ? amplitude / threshold : 1;
+    rise = (o->clean_param == 1 ? rise : pow(rise, 1 / o->clean_param)) - 1;
     *ret = (struct clean_object){.x = r->x, .y = r->y, .flux = r->cflux, .amplitude = amplitude,
                                  .alpha = rise * area / (double)r->npix, .cxx = (float)r->cxx, .cyy = (float)r->cyy,
                                  .cxy = (float)r->cxy, .a = (float)r->a, .margin = margin};
@@ -374,10 +374,22 @@ static enum err number_objects(struct work *w, int64_t **ret_number, struct erro
     return ERR_OK;
 }
 
+/* A plane of zeros, whose pages the kernel clears when they are first touched: 2 MiB at a time where it can. */
+static int32_t *zero_plane(size_t npix)
+{
+    int32_t *map = calloc(npix, sizeof *map);
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = 2 << 20, start = ((uintptr_t)map + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)map + npix * sizeof *map) / page * page;
+    if (map && end > start) madvise((void *)start, end - start, MADV_HUGEPAGE);
+#endif
+    return map;
+}
+
 static enum err draw_segments(const struct work *w, const int64_t *number, int32_t **ret, struct error *err)
 {
     size_t npix = (size_t)w->in->nx * (size_t)w->in->ny;
-    int32_t *map = calloc(npix, sizeof *map); /* pages without objects are never touched */
+    int32_t *map = zero_plane(npix);
     if (!map) return ERROR(err, ERR_NOMEM, "could not allocate the segmentation map of %zu pixels", npix);
     int64_t n = w->n, nx = w->in->nx;
     /* No pixel belongs to two objects. */

@@ -171,18 +171,20 @@ static bool add_run(struct strip *strip, const struct scan *c, const struct scan
 {
     if (strip->n == strip->room && !grow((void **)&strip->run, &strip->room, strip->n + 1, sizeof *strip->run)) return false;
     int64_t n = x1 - x0;
-    if (strip->npix + n > strip->room_pix &&
-        !grow((void **)&strip->cvalue, &strip->room_pix, strip->npix + n, sizeof *strip->cvalue))
+    if (strip->nvalues + 2 * n > strip->room_values &&
+        !grow((void **)&strip->values, &strip->room_values, strip->nvalues + 2 * n, sizeof *strip->values))
         return false;
-    memcpy(strip->cvalue + strip->npix, s->filtered + x0, (size_t)n * sizeof *strip->cvalue);
+    float *to = strip->values + strip->nvalues;
+    memcpy(to, ring_row(c, s, y) + x0, (size_t)n * sizeof *to);
+    memcpy(to + n, s->filtered + x0, (size_t)n * sizeof *to);
     float limit = c->threshold;
     if (c->in->sigma2) {
         limit = INFINITY;
         for (int64_t x = x0; x < x1; x++) limit = s->limit[x] < limit ? s->limit[x] : limit;
     }
     strip->run[strip->n++] = (struct run){.x0 = (int32_t)x0, .x1 = (int32_t)x1, .y = (int32_t)y, .threshold = limit,
-                                          .first = strip->npix};
-    strip->npix += n;
+                                          .first = strip->nvalues};
+    strip->nvalues += 2 * n;
     return true;
 }
 
@@ -306,7 +308,8 @@ static enum err sew_strips(struct runs *r, int64_t **ret_parent, struct error *e
         struct strip *s = &r->strips[b];
         for (int64_t i = 0; i < s->n; i++) {
             r->run[base + i] = s->run[i];
-            r->run[base + i].cvalue = s->cvalue + s->run[i].first;
+            r->run[base + i].value = s->values + s->run[i].first;
+            r->run[base + i].cvalue = r->run[base + i].value + (s->run[i].x1 - s->run[i].x0);
             parent[base + i] = base + s->parent[i];
         }
         int64_t a0 = base, b1 = base;
@@ -402,7 +405,7 @@ void runs_release(struct runs *r)
     for (int64_t b = 0; r->strips && b < r->nstrips; b++) {
         free(r->strips[b].run);
         free(r->strips[b].parent);
-        free(r->strips[b].cvalue);
+        free(r->strips[b].values);
     }
     free(r->strips);
     free(r->run);

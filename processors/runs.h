@@ -13,16 +13,16 @@
 struct run {
     int32_t x0, x1, y;
     float threshold;      /* the lowest of its pixels */
-    int64_t first;        /* its filtered values in its strip */
-    const float *cvalue;  /* the same, once the strip is complete */
+    int64_t first;        /* its values in its strip */
+    const float *value, *cvalue; /* the same, unfiltered and filtered, once the strip is complete */
 };
 
 struct strip {
     struct run *run;
     int64_t *parent;      /* union-find among the strip's runs */
     int64_t n, room;
-    float *cvalue;
-    int64_t npix, room_pix;
+    float *values;        /* of each run the unfiltered values, then the filtered ones */
+    int64_t nvalues, room_values;
 };
 
 struct runs {
