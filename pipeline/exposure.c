@@ -10,7 +10,7 @@
 enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
 {
     struct frame masters[MASTER_KINDS];
-    struct master_planes planes[MASTER_KINDS];
+    struct master_planes planes[MASTER_KINDS] = {0};
     enum err code = ERR_OK;
     if (p->loaded) return ERR_OK;
     for (int k = 0; k < MASTER_KINDS; k++) frame_init(&masters[k]);
@@ -19,6 +19,7 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
         code = master_load(p->used[k], p->nx, p->ny, &masters[k], err);
         if (!code) planes[k] = master_planes_of(&masters[k]);
     }
+    if (p->used[0] && p->used[1] && !strcmp(p->used[0]->key, p->used[1]->bias_key)) planes[1].bias_scale = p->used[1]->bias_scale;
     if (!code)
         code = calibrate_plan_make(p->nx, p->ny, p->used[0] ? &planes[0] : NULL, p->used[1] ? &planes[1] : NULL,
                                    p->used[2] ? &planes[2] : NULL, p->darktime_s, settings_double(p->settings, SET_MASTER_LOW_FLAT),

@@ -105,6 +105,8 @@ static enum err read_info(const char *path, struct master_info *ret, struct erro
     c->mjd = number(&h, KEY_MJD_MID);
     c->ccd_temp_c = number(&h, "CCD-TEMP");
     c->nframes = small_int(&h, "NCOMBINE", 0);
+    header_get_str(&h, KEY_BIAS_USED, m.bias_key, sizeof m.bias_key);
+    header_get_double(&h, KEY_BIAS_SCALE, &m.bias_scale);
     read_gains(&h, &m);
     header_release(&h);
     if (c->kind == FRAME_UNKNOWN) return ERROR(err, ERR_UNSUPPORTED, "no master of this program: it has no card %s", KEY_MASTER_KIND);
@@ -242,5 +244,5 @@ enum err master_load(const struct master_info *m, int64_t nx, int64_t ny, struct
 
 struct master_planes master_planes_of(const struct frame *f)
 {
-    return (struct master_planes){f->sci, f->var, f->mask};
+    return (struct master_planes){.value = f->sci, .var = f->var, .mask = f->mask};
 }

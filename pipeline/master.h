@@ -2,7 +2,7 @@
  *
  *     masters/KIND_INSTRUMENT[_ccdNN]_binXxY[_FILTER]_KEY12.fits       plain float32, nothing quantised
  *
- * SCI is electron (bias), electron/s (dark) or relative (flat: 1 in the middle of the frame). KEY is the SHA-256 of what
+ * SCI is electron (bias), electron/s (dark) or relative (flat: median 1 over the frame). KEY is the SHA-256 of what
  * the master is made of: result version, instrument file, master.* settings, checksums of the inputs, keys of the masters
  * used on the way. The same inputs and settings give the same name, so a master that is there need not be made again. */
 #ifndef NIGHTSHIFT_PIPELINE_MASTER_H
@@ -18,6 +18,8 @@
 #define KEY_MASTER_KEY  "NSKEY"    /* SHA-256 of what it is made of        */
 #define KEY_BIN_X       "NSBINX"
 #define KEY_BIN_Y       "NSBINY"
+#define KEY_BIAS_USED   "NSBIASK"  /* NSKEY of the bias subtracted in a dark ... */
+#define KEY_BIAS_SCALE  "NSBSCALE" /* ... and what it was multiplied with    */
 
 #define MASTER_KINDS 3 /* bias, dark, flat: FRAME_BIAS + i */
 
@@ -27,6 +29,8 @@ struct master_info {
     char *path;                       /* owned */
     char key[DIGEST_HEX_SIZE];        /* what it is made of */
     char sum[DIGEST_HEX_SIZE];        /* SHA-256 of the file, "" until asked for */
+    char bias_key[DIGEST_HEX_SIZE];   /* of the bias subtracted in it, "" if none */
+    double bias_scale;
     bool measured;                    /* gain and read noise were measured: they replace unknown ones */
     int namp;
     double gain_e_per_adu[AMPS_MAX], rdnoise_e[AMPS_MAX];

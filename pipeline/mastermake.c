@@ -492,6 +492,23 @@ static void add_master_variance(struct making *m)
     for (int64_t i = 0; i < npix; i++) m->out.var[i] += (bias ? bias[i] * scale2 : 0) + (dark ? dark[i] * dark2 : 0);
 }
 
+/* Frames were brought to one level by the middle of the frame, where lamps and dusk are most alike; the master's median
+ * over the whole frame is 1. */
+static enum err normalise_flat(struct making *m, struct error *err)
+{
+    struct plane_level level;
+    int64_t npix = m->out.nx * m->out.ny;
+    enum err code = plane_level_of(m->out.sci, NULL, npix, &level, err);
+    if (!code && !(level.median > 0)) code = ERROR(err, ERR_CORRUPT, "cannot normalise the flat: its median is %g", level.median);
+    if (code) return code;
+    float scale = (float)(1 / level.median);
+    for (int64_t i = 0; i < npix; i++) {
+        m->out.sci[i] *= scale;
+        m->out.var[i] *= scale * scale;
+    }
+    return ERR_OK;
+}
+
 static enum err stack_group(struct making *m, struct error *err)
 {
     struct combine_noise noise[AMPS_MAX];
@@ -506,7 +523,7 @@ static enum err stack_group(struct making *m, struct error *err)
     enum err code = frame_alloc(&m->out, m->meta->nx, m->meta->ny, FRAME_ALL, err);
     if (!code) code = stack_files(&job, m->out.sci, m->out.var, &m->group->clipped, err);
     if (!code) add_master_variance(m);
-    return code;
+    return !code && kind_is(m, FRAME_FLAT) ? normalise_flat(m, err) : code;
 }
 
 /* Where nothing was left to average the variance is exactly 0: read noise alone keeps it above. */
@@ -612,6 +629,10 @@ static enum err master_cards(const struct making *m, struct header *h, struct er
     if (!code && isfinite(temp)) code = header_set_double(h, "CCD-TEMP", temp, "[degC] mean of the inputs");
     if (!code) code = header_set_int(h, "NCOMBINE", m->nkept, "frames stacked");
     if (!code) code = header_set_int(h, "NSREJECT", g->n - m->nkept, "frames left out");
+    if (!code && kind_is(m, FRAME_DARK) && m->used[0]) {
+        code = header_set_str(h, KEY_BIAS_USED, m->used[0]->key, NULL);
+        if (!code) code = header_set_double(h, KEY_BIAS_SCALE, m->mean_scale, "[1/s] times that bias was subtracted");
+    }
     if (!code) code = gain_cards(h, m);
     if (!code) code = history_of_inputs(h, m);
     return code ? ERROR(err, ERR_NOMEM, "no memory for cards") : ERR_OK;

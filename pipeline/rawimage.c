@@ -150,21 +150,30 @@ void file_list_release(struct file_list *l)
 {
     for (int i = 0; i < l->n; i++) free(l->path[i]);
     free(l->path);
+    free(l->named);
     *l = (struct file_list){0};
 }
 
-static enum err file_list_add(struct file_list *l, const char *path, struct error *err)
+static enum err file_list_grow(struct file_list *l, struct error *err)
+{
+    int capacity = l->capacity ? 2 * l->capacity : 64;
+    char **path = realloc(l->path, (size_t)capacity * sizeof *path);
+    if (path) l->path = path;
+    bool *named = realloc(l->named, (size_t)capacity * sizeof *named);
+    if (named) l->named = named;
+    if (!path || !named) return ERROR(err, ERR_NOMEM, "no memory for a list of %d files", capacity);
+    l->capacity = capacity;
+    return ERR_OK;
+}
+
+static enum err file_list_add(struct file_list *l, const char *path, bool named, struct error *err)
 {
     if (l->n >= FILES_MAX) return ERROR(err, ERR_UNSUPPORTED, "cannot take more than %d files", FILES_MAX);
-    if (l->n == l->capacity) {
-        int capacity = l->capacity ? 2 * l->capacity : 64;
-        char **grown = realloc(l->path, (size_t)capacity * sizeof *grown);
-        if (!grown) return ERROR(err, ERR_NOMEM, "no memory for a list of %d files", capacity);
-        l->path = grown;
-        l->capacity = capacity;
-    }
+    enum err code = l->n == l->capacity ? file_list_grow(l, err) : ERR_OK;
+    if (code) return code;
     char *copy = strdup(path);
     if (!copy) return ERROR(err, ERR_NOMEM, "no memory for a list of %d files", l->n);
+    l->named[l->n] = named;
     l->path[l->n++] = copy;
     return ERR_OK;
 }
@@ -205,7 +214,7 @@ static enum err collect_folder(const char *folder, int depth, struct file_list *
         if (!code && asprintf(&path, "%s/%s", folder, entries[i]->d_name) < 0) code = ERROR(err, ERR_NOMEM, "no memory for a path");
         if (!code && !stat(path, &st)) {
             if (S_ISDIR(st.st_mode) && depth < FOLDER_DEPTH_MAX) code = collect_folder(path, depth + 1, ret, err);
-            else if (S_ISREG(st.st_mode) && is_fits_name(path)) code = file_list_add(ret, path, err);
+            else if (S_ISREG(st.st_mode) && is_fits_name(path)) code = file_list_add(ret, path, false, err);
         }
         if (path) free(path);
         free(entries[i]);
@@ -221,7 +230,7 @@ enum err file_list_collect(const char *const *operands, int n, struct file_list 
     for (int i = 0; i < n && !code; i++) {
         struct stat st;
         bool folder = !stat(operands[i], &st) && S_ISDIR(st.st_mode);
-        code = folder ? collect_folder(operands[i], 0, ret, err) : file_list_add(ret, operands[i], err);
+        code = folder ? collect_folder(operands[i], 0, ret, err) : file_list_add(ret, operands[i], true, err);
     }
     if (code) file_list_release(ret);
     return code;

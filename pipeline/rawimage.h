@@ -42,6 +42,7 @@ bool header_is_product(const struct header *h);
 struct file_list {
     int n, capacity;
     char **path;
+    bool *named;      /* by the user; false: met in a folder, where tables and other things may lie as well */
 };
 enum err file_list_collect(const char *const *operands, int n, struct file_list *ret, struct error *err);
 void file_list_release(struct file_list *l);

@@ -130,7 +130,7 @@ struct looked {
     enum err code;
     struct error error;
     const struct instrument *ins;
-    bool product, light;
+    bool product, light, no_image;
     int n, hdu[CCDS_MAX];
     enum err ccd_code[CCDS_MAX];
     struct error *ccd_error;    /* n */
@@ -157,7 +157,8 @@ static enum err look_inside(struct raw_file *f, const struct settings *s, struct
 {
     l->ins = raw_file_instrument(f);
     l->n = raw_file_ccds(f, l->hdu, CCDS_MAX);
-    if (l->n < 1) return ERROR(&l->error, ERR_UNSUPPORTED, "it holds no image");
+    l->no_image = l->n < 1;
+    if (l->no_image) return ERROR(&l->error, ERR_UNSUPPORTED, "it holds no image");
     l->meta = calloc((size_t)l->n, sizeof *l->meta);
     l->ccd_error = calloc((size_t)l->n, sizeof *l->ccd_error);
     if (!l->meta || !l->ccd_error) {
@@ -210,8 +211,12 @@ static enum err take_ccd(struct reduce_request *r, struct reduce_work *w, const 
     return add_task(w, &t, &trouble, err);
 }
 
-static enum err take_file(struct reduce_request *r, struct reduce_work *w, const char *path, const struct looked *l, struct error *err)
+static enum err take_file(struct reduce_request *r, struct reduce_work *w, const char *path, const struct looked *l, bool named, struct error *err)
 {
+    if (l->no_image && !named) {
+        w->passed_over++;
+        return ERR_OK;
+    }
     if (l->code) {
         struct reduce_task t = {.path = path, .plan = -1, .code = l->code};
         return add_task(w, &t, &l->error, err);
@@ -239,7 +244,7 @@ enum err reduce_work_out(struct reduce_request *request, const struct file_list 
 #pragma omp ordered
         {
             if (!l && !code) code = ERROR(err, ERR_NOMEM, "no memory to look at '%s'", files->path[i]);
-            if (l && !code) code = take_file(request, &w, files->path[i], l, err);
+            if (l && !code) code = take_file(request, &w, files->path[i], l, files->named[i], err);
         }
         if (l) {
             free(l->meta);

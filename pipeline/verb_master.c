@@ -27,7 +27,7 @@ struct looked {
     int hdu[CCDS_MAX];
     struct exposure_meta *meta; /* n */
     char sum[DIGEST_HEX_SIZE];
-    bool product;
+    bool product, no_image;
 };
 
 struct census {
@@ -44,7 +44,8 @@ static enum err look_inside(struct raw_file *f, const struct settings *s, struct
     bool calibration = false;
     l->ins = raw_file_instrument(f);
     l->n = raw_file_ccds(f, l->hdu, CCDS_MAX);
-    if (l->n < 1) return ERROR(&l->error, ERR_UNSUPPORTED, "it holds no image");
+    l->no_image = l->n < 1;
+    if (l->no_image) return ERROR(&l->error, ERR_UNSUPPORTED, "it holds no image");
     l->meta = calloc((size_t)l->n, sizeof *l->meta);
     if (!l->meta) return ERROR(&l->error, ERR_NOMEM, "no memory for %d CCDs", l->n);
     for (int i = 0; i < l->n; i++) {
@@ -72,8 +73,13 @@ static void look_at(const char *path, const struct instruments *set, const struc
     if (l->code) error_subject(&l->error, path, 0);
 }
 
-static void take(struct calibration_set *cs, const char *path, const struct looked *l, struct census *census, enum err *code, struct error *err)
+static void take(struct calibration_set *cs, const char *path, struct looked *l, bool named, struct census *census, enum err *code, struct error *err)
 {
+    if (l->no_image && !named) {
+        census->other++;
+        l->code = ERR_OK;
+        l->n = 0;
+    }
     if (l->code) {
         log_error(&l->error);
         census->unreadable++;
@@ -110,7 +116,7 @@ static enum err gather(struct calibration_set *cs, const struct file_list *files
 #pragma omp ordered
         {
             if (!l && !code) code = ERROR(err, ERR_NOMEM, "no memory to look at '%s'", files->path[i]);
-            if (l && !code) take(cs, files->path[i], l, &census, &code, err);
+            if (l && !code) take(cs, files->path[i], l, files->named[i], &census, &code, err);
             ret_codes[i] = l ? l->code : ERR_NOMEM;
         }
         if (l) free(l->meta);

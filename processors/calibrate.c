@@ -29,16 +29,20 @@ void calibrate_plan_release(struct calibrate_plan *p)
     *p = (struct calibrate_plan){0};
 }
 
+/* Variance of bias + dark t, photons of the dark included. shared: share of the bias that the dark carries with minus sign. */
+static float plan_variance(float bias_var, float dark_var, float electrons, float t, float shared)
+{
+    float own = dark_var * t * t - bias_var * shared * shared; /* the dark's without the bias in it */
+    return bias_var * (1.0f - shared) * (1.0f - shared) + (own > 0.0f ? own : 0.0f) + (electrons > 0.0f ? electrons : 0.0f);
+}
+
 static void plan_dark_rows(struct calibrate_plan *p, const struct master_planes *bias, const struct master_planes *dark,
                            float t, int64_t from, int64_t to)
 {
+    float shared = bias && dark ? (float)dark->bias_scale * t : 0.0f;
     for (int64_t i = from; i < to; i++) {
-        float value = bias ? bias->value[i] : 0.0f, var = bias && bias->var ? bias->var[i] : 0.0f;
-        if (dark) {
-            float electrons = dark->value[i] * t;
-            value += electrons;
-            var += (dark->var ? dark->var[i] * t * t : 0.0f) + (electrons > 0.0f ? electrons : 0.0f);
-        }
+        float electrons = dark ? dark->value[i] * t : 0.0f, value = (bias ? bias->value[i] : 0.0f) + electrons;
+        float var = plan_variance(bias && bias->var ? bias->var[i] : 0.0f, dark && dark->var ? dark->var[i] : 0.0f, electrons, t, shared);
         bool good = isfinite(value) && isfinite(var);
         p->subtract[i] = good ? value : 0.0f;
         p->add_var[i] = good ? var : 0.0f;

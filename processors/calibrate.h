@@ -24,6 +24,9 @@
 struct master_planes {
     const float *value, *var;
     const mask_t *mask;
+    double bias_scale; /* dark: this times the same bias master was subtracted in making it, 0 if it was another. Then
+                          bias + dark t holds (1 - bias_scale t) of it, and so does the variance: for a dark as long as
+                          the exposure the bias cancels */
 };
 
 struct calibrate_plan {

@@ -47,7 +47,7 @@ struct planes {
 
 static void calibrate_with(int threads, const struct scene *s, struct planes *ret)
 {
-    struct master_planes bias = {s->bias, s->var, NULL}, flat = {s->flat, s->var, NULL};
+    struct master_planes bias = {s->bias, s->var, NULL, 0}, flat = {s->flat, s->var, NULL, 0};
     struct calibrate_plan plan;
     struct calibrate_counts counts;
     struct raw_rows raw = {.nx = RAW_NX, .y0 = 0, .y1 = NY, .u16 = s->raw};

@@ -32,7 +32,7 @@ static void fill(struct bench *b)
 
 static enum err run(struct bench *b, bool bias, bool dark, bool flat, struct error *err)
 {
-    struct master_planes mb = {b->bias, b->bias_var, b->bad}, md = {b->dark, NULL, NULL}, mf = {b->flat, b->flat_var, NULL};
+    struct master_planes mb = {b->bias, b->bias_var, b->bad, 0}, md = {b->dark, NULL, NULL, 0}, mf = {b->flat, b->flat_var, NULL, 0};
     struct calibrate_plan plan;
     struct raw_rows raw = {.nx = RAW_NX, .y0 = 0, .y1 = NY, .u16 = b->raw};
     enum err code = calibrate_plan_make(NX, NY, bias ? &mb : NULL, dark ? &md : NULL, flat ? &mf : NULL, 10, 0.2, &plan, err);
@@ -56,6 +56,22 @@ static void test_calibrate__value_and_variance_of_one_pixel(void **state)
         assert_int_equal(b.mask[i], 0);
     }
     assert_close(b.counts.overscan_adu[0], 1000, 1e-9);
+}
+
+static void test_calibrate__bias_shared_with_the_dark_cancels(void **state)
+{
+    (void)state;
+    /* dark = (D - bias) / 10 s with var(bias) = 4, var(D) = 9: bias + 10 dark = D */
+    float bias[2] = {20, 20}, bias_var[2] = {4, 4}, dark[2] = {0, 0}, dark_var[2] = {0.13f, 0.13f};
+    struct master_planes mb = {bias, bias_var, NULL, 0}, md = {dark, dark_var, NULL, 0.1};
+    struct calibrate_plan plan;
+    assert_int_equal(calibrate_plan_make(2, 1, &mb, &md, NULL, 10, 0, &plan, NULL), ERR_OK);
+    assert_close(plan.add_var[0], 9, 1e-5);
+    calibrate_plan_release(&plan);
+    md.bias_scale = 0; /* made with another bias: they add */
+    assert_int_equal(calibrate_plan_make(2, 1, &mb, &md, NULL, 10, 0, &plan, NULL), ERR_OK);
+    assert_close(plan.add_var[0], 17, 1e-5);
+    calibrate_plan_release(&plan);
 }
 
 static void test_calibrate__skipped_steps_leave_the_electrons(void **state)
@@ -172,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calibrate__value_and_variance_of_one_pixel),
+        cmocka_unit_test(test_calibrate__bias_shared_with_the_dark_cancels),
         cmocka_unit_test(test_calibrate__skipped_steps_leave_the_electrons),
         cmocka_unit_test(test_calibrate__negative_signal_keeps_the_read_noise),
         cmocka_unit_test(test_calibrate__saturated_hot_and_dead_pixels_are_masked_and_finite),
