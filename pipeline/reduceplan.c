@@ -272,7 +272,7 @@ enum err reduce_work_add(struct reduce_request *request, struct reduce_work *w, 
     struct looked *l = calloc(1, sizeof *l);
     if (!l) return ERROR(err, ERR_NOMEM, "no memory to look at '%s'", path);
     look_at(path, request, l);
-    enum err code = take_file(request, w, path, l, err);
+    enum err code = take_file(request, w, path, l, true, err);
     free(l->meta);
     free(l->ccd_error);
     free(l);
