@@ -84,6 +84,9 @@
     X(x2win, f64, "X2WIN_IMAGE", "pixel**2", "src.impactParam", "G12.7", "windowed second moment, x")                  \
     X(y2win, f64, "Y2WIN_IMAGE", "pixel**2", "src.impactParam", "G12.7", "windowed second moment, y")                  \
     X(xywin, f64, "XYWIN_IMAGE", "pixel**2", "src.impactParam", "G12.7", "windowed second moment, cross term")         \
+    X(errx2win, f64, "ERRX2WIN_IMAGE", "pixel**2", "stat.variance;pos.cartesian.x", "G12.7", "variance of XWIN_IMAGE")   \
+    X(erry2win, f64, "ERRY2WIN_IMAGE", "pixel**2", "stat.variance;pos.cartesian.y", "G12.7", "variance of YWIN_IMAGE")   \
+    X(errxywin, f64, "ERRXYWIN_IMAGE", "pixel**2", "stat.covariance", "G12.7", "covariance of XWIN_IMAGE and YWIN_IMAGE") \
     X(awin, f32, "AWIN_IMAGE", "pixel", "phys.angSize.smajAxis;src", "F9.3", "windowed rms length of the major axis")  \
     X(bwin, f32, "BWIN_IMAGE", "pixel", "phys.angSize.sminAxis;src", "F9.3", "windowed rms length of the minor axis")  \
     X(thetawin, f32, "THETAWIN_IMAGE", "deg", "pos.posAng", "F6.2", "angle of the windowed ellipse, CCW from +x")      \

@@ -71,7 +71,7 @@ static struct needs needs_of(const struct measure_options *o, bool locus)
     n.locus = locus || (o->want[DET_class_star] && !o->network);
     n.window = ANY(o, DET_xwin, DET_ywin, DET_errawin, DET_errbwin, DET_errthetawin, DET_rawin, DET_decwin, DET_xwin_world,
                    DET_ywin_world, DET_snr_win, DET_flux_win, DET_fluxerr_win, DET_mag_win, DET_magerr_win, DET_x2win, DET_y2win,
-                   DET_xywin, DET_awin, DET_bwin, DET_thetawin, DET_niter_win, DET_flags_win);
+                   DET_xywin, DET_awin, DET_bwin, DET_thetawin, DET_niter_win, DET_flags_win, DET_errx2win, DET_erry2win, DET_errxywin);
     n.radius = n.window || n.locus || o->want[DET_flux_radius];
     n.automatic = n.radius || ANY(o, DET_flux_auto, DET_fluxerr_auto, DET_mag_auto, DET_magerr_auto, DET_kron_radius);
     n.petro = ANY(o, DET_flux_petro, DET_fluxerr_petro, DET_mag_petro, DET_magerr_petro, DET_petro_radius);
@@ -246,6 +246,30 @@ static enum err measure_auto(const struct job *j, struct worker *w, int64_t i, s
     return ERR_OK;
 }
 
+static enum err measure_petro(const struct job *j, struct worker *w, int64_t i, uint16_t *flags, struct error *err)
+{
+    const struct object *o = &j->objects->o[i];
+    struct aperture a = aperture_of(o, KRON_REACH, 0.0);
+    enum err e = need_box(j, w, i, a.hx, a.hy, flags, err);
+    if (e) return e;
+    double petro = j->opt->petro_factor * petrosian_radius(&w->stamp, o->x, o->y, a.cxx, a.cyy, a.cxy);
+    petro = fmax(petro, j->opt->petro_min);
+    bool leaves = box_leaves_image(j->view, o->x, o->y, a.hx, a.hy);
+    a = aperture_of(o, petro, 0.0);
+    if ((e = need_box(j, w, i, a.hx, a.hy, flags, err))) return e;
+    mirror(j, w, i);
+    struct sums sum = sum_ellipse(&w->stamp, j->view, o->x, o->y, a.cxx, a.cyy, a.cxy, a.k);
+    if (bad_fraction(&w->stamp, o->x, o->y, a.cxx, a.cyy, a.cxy, a.k, sum.area) > CROWDED) *flags |= FLAG_NEIGHBOURS;
+    if (leaves || box_leaves_image(j->view, o->x, o->y, a.hx, a.hy)) *flags |= FLAG_APERTURE;
+    double error = flux_error(&sum, j->view);
+    PUT(flux_petro, (float)sum.flux);
+    PUT(fluxerr_petro, (float)error);
+    PUT(mag_petro, magnitude(sum.flux, j->opt->zeropoint));
+    PUT(magerr_petro, magnitude_error(sum.flux, error));
+    PUT(petro_radius, (float)petro);
+    return ERR_OK;
+}
+
 static enum err measure_apertures(const struct job *j, struct worker *w, int64_t i, uint16_t *flags, struct error *err)
 {
     const struct object *o = &j->objects->o[i];
@@ -295,6 +319,19 @@ static enum err measure_radii(const struct job *j, struct worker *w, int64_t i, 
     return have ? ERR_OK : radius_of(j, w, i, flux, 0.5, ret_r50, flags, err);
 }
 
+/* Isophotal moments and errors stand in for windowed ones that mean nothing. */
+static void window_gives_up(const struct job *j, const struct object *o, struct windowed *win)
+{
+    struct isophote iso;
+    shape_isophote(j->view, o, j->objects->pixels + o->first, &iso);
+    win->x2 = o->x2;
+    win->y2 = o->y2;
+    win->xy = o->xy;
+    win->errx2 = iso.errx2;
+    win->erry2 = iso.erry2;
+    win->errxy = iso.errxy;
+}
+
 static enum err measure_window(const struct job *j, struct worker *w, int64_t i, double r50, uint16_t *flags, struct error *err)
 {
     const struct object *o = &j->objects->o[i];
@@ -303,7 +340,8 @@ static enum err measure_window(const struct job *j, struct worker *w, int64_t i,
     enum err e = need_box(j, w, i, reach, reach, flags, err);
     if (e) return e;
     shape_window(&w->stamp, j->view, (int32_t)(i + 1), o->x, o->y, r50, &win);
-    struct ellipse_shape s = shape_ellipse(win.errx2, win.erry2, win.errxy, 0.0), m = shape_ellipse(win.x2, win.y2, win.xy, 1.0 / 12.0);
+    if (win.flags) window_gives_up(j, o, &win);
+    struct ellipse_shape s = shape_ellipse(win.errx2, win.erry2, win.errxy, 0.0), m = shape_ellipse(win.x2, win.y2, win.xy, 0.0);
     PUT(xwin, win.x + 1.0);
     PUT(ywin, win.y + 1.0);
     PUT(errawin, (float)s.a);
@@ -314,6 +352,9 @@ static enum err measure_window(const struct job *j, struct worker *w, int64_t i,
     PUT(fluxerr_win, (float)win.fluxerr);
     PUT(mag_win, magnitude(win.flux, j->opt->zeropoint));
     PUT(magerr_win, magnitude_error(win.flux, win.fluxerr));
+    PUT(errx2win, win.errx2);
+    PUT(erry2win, win.erry2);
+    PUT(errxywin, win.errxy);
     PUT(x2win, win.x2);
     PUT(y2win, win.y2);
     PUT(xywin, win.xy);
@@ -357,6 +398,7 @@ static enum err measure_one(const struct job *j, struct worker *w, int64_t i, st
     if (n->background && j->background) j->d->background[i] = background_at(j->background, o->x, o->y, w->scratch);
     w->stamp.value = NULL;
     if (n->automatic) e = measure_auto(j, w, i, &automatic, &flags, err);
+    if (!e && n->petro) e = measure_petro(j, w, i, &flags, err);
     if (!e && n->apertures) e = measure_apertures(j, w, i, &flags, err);
     if (!e && n->radius) e = measure_radii(j, w, i, automatic.flux, &r50, &flags, err);
     if (!e && n->window) e = measure_window(j, w, i, r50, &flags, err);
@@ -368,12 +410,13 @@ static enum err measure_one(const struct job *j, struct worker *w, int64_t i, st
     return e;
 }
 
+/* The sky columns are the caller's. */
 static void mark_filled(const struct job *j)
 {
     memcpy(j->d->has, j->opt->want, sizeof j->d->has);
     static const enum detection_column not_here[] = {
         DET_ra, DET_dec, DET_rawin, DET_decwin, DET_x_world, DET_y_world, DET_xwin_world, DET_ywin_world, DET_a_world, DET_b_world,
-        DET_theta_j2000, DET_flux_petro, DET_fluxerr_petro, DET_mag_petro, DET_magerr_petro, DET_petro_radius};
+        DET_theta_j2000};
     for (size_t k = 0; k < sizeof not_here / sizeof not_here[0]; k++) j->d->has[not_here[k]] = 0;
 }
 

@@ -223,6 +223,52 @@ double bad_fraction(const struct stamp *s, double x, double y, double cxx, doubl
     return area > 0.0 ? (double)inside / area : 0.0;
 }
 
+/* ---- Petrosian -------------------------------------------------------------------------------------------------- */
+
+#define PETRO_STEP  0.33
+#define PETRO_FIRST 6  /* steps */
+#define PETRO_LAST  16
+#define PETRO_RATIO 0.2
+
+struct ring {
+    double sum, inside_sum;
+    int64_t n, inside_n;
+};
+
+/* Let one pixel at r count in every ring and disc that holds it. */
+static void ring_add(struct ring *ring, double r, double v)
+{
+    for (int k = PETRO_FIRST; k <= PETRO_LAST; k++) {
+        double at = PETRO_STEP * k;
+        if (r <= at) ring[k].inside_sum += v, ring[k].inside_n++;
+        if (r > 0.9 * at && r <= 1.1 * at) ring[k].sum += v, ring[k].n++;
+    }
+}
+
+static bool is_bad(const struct stamp *s, int32_t at, int32_t *next)
+{
+    while (*next < s->nbad && s->bad[*next] < at) (*next)++; /* both go up */
+    return *next < s->nbad && s->bad[*next] == at;
+}
+
+double petrosian_radius(const struct stamp *s, double x, double y, double cxx, double cyy, double cxy)
+{
+    struct ring ring[PETRO_LAST + 1] = {{0}};
+    int32_t next = 0;
+    for (int32_t j = 0; j < s->ny; j++)
+        for (int32_t k = 0; k < s->nx; k++) {
+            double dx = s->x0 + k - x, dy = s->y0 + j - y, r2 = cxx * dx * dx + cyy * dy * dy + cxy * dx * dy;
+            int32_t at = j * s->stride + k;
+            if (r2 <= 36.0 && !is_bad(s, at, &next)) ring_add(ring, sqrt(fmax(r2, 0.0)), (double)s->value[at]);
+        }
+    for (int k = PETRO_FIRST; k < PETRO_LAST; k++) {
+        if (!ring[k].n || !ring[k].inside_n) continue;
+        double mean = ring[k].sum / (double)ring[k].n, inside = ring[k].inside_sum / (double)ring[k].inside_n;
+        if (mean < PETRO_RATIO * inside) return PETRO_STEP * k;
+    }
+    return PETRO_STEP * PETRO_LAST;
+}
+
 /* ---- growth ----------------------------------------------------------------------------------------------------- */
 
 #define GROWTH_STEPS 64

@@ -70,6 +70,11 @@ struct kron {
 };
 /* Before stamp_mirror(): pixels taken out count for nothing. */
 struct kron kron_moment(struct stamp *s, double x, double y, double cxx, double cyy, double cxy, double k);
+/* Petrosian radius in units of the ellipse: where the mean in a ring from 0.9 to 1.1 r falls below a fifth of the mean
+ * within r, looked for at r = 1.98, 2.31, ... 5.28 (Source Extractor's own steps); 5.28 when it never does. Pixels taken
+ * out count for nothing. Source: Petrosian 1976, ApJ 209, L1; Blanton et al. 2001, AJ 121, 2358. */
+double petrosian_radius(const struct stamp *s, double x, double y, double cxx, double cyy, double cxy);
+
 /* Share of an ellipse's pixels that were taken out. */
 double bad_fraction(const struct stamp *s, double x, double y, double cxx, double cyy, double cxy, double k, double area);
 

@@ -63,11 +63,13 @@ static void iso_areas(const struct object *o, const struct object_pixel *p, stru
 static double core_fwhm(const struct object *o, const struct object_pixel *p)
 {
     double limit = fmax(0.2 * (double)o->peak, (double)o->threshold);
+    int64_t n = 0;
     double s = 0, sx = 0, sy = 0, sxx = 0, sxy = 0, ab = (double)o->a * (double)o->b;
     for (int64_t i = 0; i < o->npix; i++) {
         double v = (double)p[i].value;
         if (!(v > limit) || !(v > 0.0)) continue;
         double dx = p[i].x - o->x, dy = p[i].y - o->y, r2 = dx * dx + dy * dy, w = v * v, l = (double)logf(p[i].value);
+        n++;
         s += w;
         sx += w * r2;
         sy += w * l;
@@ -78,7 +80,7 @@ static double core_fwhm(const struct object *o, const struct object_pixel *p)
     double least = ab > 0.0 ? 1.0 / (13.0 * ab) : 1.0;
     if (!(slope > least)) slope = least;
     double fwhm = 1.6651 / sqrt(slope); /* 2 sqrt(ln 2) */
-    return fwhm - 0.25 / fwhm;
+    return n > 1 && fwhm > 0.5 ? fwhm - 0.25 / fwhm : 0.0; /* one pixel has no width */
 }
 
 void shape_isophote(const struct image_view *view, const struct object *o, const struct object_pixel *pixels, struct isophote *ret)
@@ -94,7 +96,8 @@ void shape_isophote(const struct image_view *view, const struct object *o, const
 #define WINDOW_SIGMAS     4.0   /* the window ends here */
 #define WINDOW_ITERATIONS 16
 #define WINDOW_STEP       2e-4  /* pixels: converged */
-#define WINDOW_ROAM       1.0   /* sigma that a centroid may leave its start by before the stamp is left */
+#define WINDOW_ROAM       1.5   /* sigma that a centroid may leave its start by, and a pixel */
+#define PIXEL_VARIANCE    (1.0 / 12.0)
 
 static double window_sigma(double r50)
 {
@@ -103,61 +106,77 @@ static double window_sigma(double r50)
 
 double window_reach(double r50)
 {
-    return (WINDOW_SIGMAS + WINDOW_ROAM) * window_sigma(r50) + 1.0;
+    return (WINDOW_SIGMAS + WINDOW_ROAM) * window_sigma(r50) + 2.0;
 }
 
 static void window_results(const struct window_sums *t, struct windowed *r)
 {
-    double v2 = t->v * t->v;
-    r->flux = t->v;
-    r->fluxerr = sqrt(t->e);
-    r->x2 = t->vxx / t->v;
-    r->y2 = t->vyy / t->v;
-    r->xy = t->vxy / t->v;
+    double v2 = t->v * t->v, ox = t->vx / t->v, oy = t->vy / t->v;
+    r->x2 = t->vxx / t->v - ox * ox;
+    r->y2 = t->vyy / t->v - oy * oy;
+    r->xy = t->vxy / t->v - ox * oy;
     r->errx2 = 4.0 * t->exx / v2;
     r->erry2 = 4.0 * t->eyy / v2;
     r->errxy = 4.0 * t->exy / v2;
+    double det = r->x2 * r->y2 - r->xy * r->xy;
+    if (det <= 0.0) r->flags |= WINDOW_INCONSISTENT;
+    if (r->x2 <= 0.0 || r->y2 <= 0.0) r->flags |= WINDOW_NULL;
+    if (det < PIXEL_VARIANCE * PIXEL_VARIANCE) {
+        r->x2 += PIXEL_VARIANCE;
+        r->y2 += PIXEL_VARIANCE;
+    }
 }
 
-void shape_window(struct stamp *s, const struct image_view *view, int32_t id, double x, double y, double r50, struct windowed *ret)
+/* Move (cx, cy) until it stands still. Returned: the query of the last evaluation. r->flags says how it ended. */
+static struct window_query window_search(struct stamp *s, const struct image_view *view, int32_t id, double r50, struct windowed *r)
 {
     const struct photometry_kernels *kernels = photometry_kernels_now();
     struct window_query q = {.sigma = window_sigma(r50), .sigma2 = (double)view->sigma2_const,
                              .inv_gain = view->gain > 0.0f ? 1.0 / (double)view->gain : 0.0};
-    struct window_sums t = {0};
-    double cx = x, cy = y, roam = window_reach(r50) - 1.0 - WINDOW_SIGMAS * q.sigma;
+    double x = r->x, y = r->y, roam = WINDOW_ROAM * q.sigma + 1.0;
     q.rmax = WINDOW_SIGMAS * q.sigma;
-    *ret = (struct windowed){.x = x, .y = y, .flags = WINDOW_NOT_CONVERGED};
-    for (ret->niter = 0; ret->niter < WINDOW_ITERATIONS;) {
-        stamp_mirror(s, view, id, cx, cy);
-        q.fx = cx - s->x0;
-        q.fy = cy - s->y0;
+    for (r->niter = 1; r->niter <= WINDOW_ITERATIONS; r->niter++) {
+        struct window_sums t;
+        stamp_mirror(s, view, id, r->x, r->y);
+        q.fx = r->x - s->x0;
+        q.fy = r->y - s->y0;
         kernels->window(s, &q, &t);
-        ret->niter++;
         if (!(t.v > 0.0)) {
-            ret->flags = WINDOW_NO_FLUX;
+            r->flags = WINDOW_NO_FLUX;
             break;
         }
         double dx = 2.0 * t.vx / t.v, dy = 2.0 * t.vy / t.v;
-        cx += dx;
-        cy += dy;
-        if (!(fabs(cx - x) <= roam && fabs(cy - y) <= roam)) {
-            ret->flags = WINDOW_ESCAPED;
+        r->x += dx;
+        r->y += dy;
+        if (!(fabs(r->x - x) <= roam && fabs(r->y - y) <= roam)) {
+            r->flags = WINDOW_ESCAPED;
             break;
         }
-        if (dx * dx + dy * dy < WINDOW_STEP * WINDOW_STEP) {
-            ret->flags = 0;
-            break;
-        }
+        if (dx * dx + dy * dy < WINDOW_STEP * WINDOW_STEP) break;
     }
-    if (ret->flags == WINDOW_NO_FLUX || ret->flags == WINDOW_ESCAPED) cx = x, cy = y;
-    ret->x = cx;
-    ret->y = cy;
-    stamp_mirror(s, view, id, cx, cy);
-    q.fx = cx - s->x0;
-    q.fy = cy - s->y0;
-    q.moments = true;
-    kernels->window(s, &q, &t);
-    if (t.v > 0.0) window_results(&t, ret);
+    return q;
 }
 
+void shape_window(struct stamp *s, const struct image_view *view, int32_t id, double x, double y, double r50, struct windowed *ret)
+{
+    struct window_sums t;
+    *ret = (struct windowed){.x = x, .y = y};
+    struct window_query q = window_search(s, view, id, r50, ret);
+    if (ret->flags & WINDOW_ESCAPED) {
+        q.fx = x - s->x0;
+        q.fy = y - s->y0;
+        stamp_mirror(s, view, id, x, y);
+    }
+    q.moments = true;
+    photometry_kernels_now()->window(s, &q, &t);
+    ret->flux = t.v;
+    ret->fluxerr = sqrt(t.e);
+    if (t.v > 0.0)
+        window_results(&t, ret);
+    else
+        ret->flags |= WINDOW_NO_FLUX | WINDOW_NULL;
+    if (ret->flags) {
+        ret->x = x;
+        ret->y = y;
+    }
+}

@@ -95,7 +95,7 @@ static void test_shape__window_of_nothing_stays(void **state)
     stamp_init(&st);
     assert_int_equal(stamp_load(&st, &view, 1, NEIGHBOURS_MIRROR, 20, 20, 12, 12, NULL), ERR_OK);
     shape_window(&st, &view, 1, 20.25, 20.5, 2, &w);
-    assert_int_equal(w.flags, WINDOW_NO_FLUX);
+    assert_int_equal(w.flags, WINDOW_NO_FLUX | WINDOW_NULL);
     assert_close(w.x, 20.25, 0);
     assert_close(w.flux, 0, 0);
     stamp_release(&st);
