@@ -233,7 +233,7 @@ int verb_reduce(int argc, char **argv)
     };
     struct cli c = {0};
     struct reduction *r = calloc(1, sizeof *r);
-    if (!r) return EXIT_TRANSIENT;
+    if (!r) return cli_no_memory(&verb);
     int exit_code = cli_parse(&c, &verb, argc, argv, options);
     if (exit_code < 0) {
         interrupt_watch();

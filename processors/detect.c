@@ -243,8 +243,8 @@ static bool margin_of(const struct work *w, int64_t c, const struct object_pixel
 {
     if (n > s->room) {
         free(s->values);
-        s->room = 2 * n;
-        s->values = mem_array((size_t)s->room, sizeof *s->values);
+        s->values = mem_array(2 * (size_t)n, sizeof *s->values);
+        s->room = s->values ? 2 * n : 0; /* the loop goes on to the next object */
         if (!s->values) return false;
     }
     const struct runs *r = &w->runs;

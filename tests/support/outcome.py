@@ -32,7 +32,7 @@ def command(verb, path, out, extra=()):
         "scan": ["scan", path, *extra],
         "inspect": ["inspect", path, *extra],
         "extract": ["extract", path, "-o", out / "x_cat.fits", *extra],
-        "reduce": ["reduce", path, "--out", out, *extra],
+        "reduce": ["reduce", path, "--out", out, "--without", "bias,dark,flat", *extra],
         "master": ["master", path, "--out", out, *extra],
     }[verb]
 
