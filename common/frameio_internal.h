@@ -81,6 +81,9 @@ enum err hdu_error(const struct frameio_in *f, int hdu, struct error *err, enum 
 
 /* Header of the image a compressed HDU stands for. */
 enum err image_cards(const struct hdu *h, struct header *ret, struct error *err);
+/* The first eight characters of a card, trimmed: its keyword, HIERARCH included. */
+void card_keyword(const char *card, char ret[9]);
+int element_size(char type); /* bytes of a binary-table type letter (P and Q: of the descriptor), 0 for none known */
 bool is_structural(const char *keyword); /* SIMPLE, NAXISn, BSCALE, CHECKSUM ...: written by us, never copied */
 
 /* ---- frameio_read.c --------------------------------------------------------------------------------------------- */

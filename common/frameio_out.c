@@ -322,8 +322,7 @@ static enum err copy_card(struct header *dst, const struct header *src, int64_t 
 {
     const char *card = src->text + i * CARD_LENGTH;
     char keyword[9], upper[9];
-    snprintf(keyword, sizeof keyword, "%.8s", card);
-    for (size_t n = strlen(keyword); n && keyword[n - 1] == ' ';) keyword[--n] = '\0';
+    card_keyword(card, keyword);
     if (!strcmp(keyword, "CONTINUE")) return *dropping ? ERR_OK : header_append_card(dst, card);
     snprintf(upper, sizeof upper, "%s", keyword);
     for (char *p = upper; *p; p++) *p = (char)toupper((unsigned char)*p);

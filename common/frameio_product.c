@@ -47,8 +47,7 @@ static enum err select_cards(struct header *dst, const struct header *src, bool 
     for (int64_t i = 0; i < src->n; i++) {
         const char *card = src->text + i * CARD_LENGTH;
         char keyword[9];
-        snprintf(keyword, sizeof keyword, "%.8s", card);
-        for (size_t n = strlen(keyword); n && keyword[n - 1] == ' ';) keyword[--n] = '\0';
+        card_keyword(card, keyword);
         if (strcmp(keyword, "CONTINUE") != 0) wanted = wants(keyword);
         enum err code = wanted ? header_append_card(dst, card) : ERR_OK;
         if (code) return ERROR(err, code, "no memory for a header");

@@ -249,12 +249,6 @@ enum err frameio_read_rows_u16(struct frameio_in *f, int hdu, int64_t y0, int64_
 
 /* ---- headers and frames ----------------------------------------------------------------------------------------- */
 
-static void card_keyword(const char *card, char keyword[9])
-{
-    snprintf(keyword, 9, "%.8s", card);
-    for (size_t n = strlen(keyword); n && keyword[n - 1] == ' ';) keyword[--n] = '\0';
-}
-
 /* The name a card is found by: HIERARCH cards by their long name. */
 static void card_long_name(const char *card, char name[CARD_LENGTH + 1])
 {

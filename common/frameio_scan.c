@@ -392,6 +392,31 @@ enum err hdu_require_data(struct frameio_in *f, int hdu, struct hdu *h, struct e
 
 /* ---- cards of images -------------------------------------------------------------------------------------------- */
 
+void card_keyword(const char *card, char ret[9])
+{
+    snprintf(ret, 9, "%.8s", card);
+    for (size_t n = strlen(ret); n && ret[n - 1] == ' ';) ret[--n] = '\0';
+}
+
+int element_size(char type)
+{
+    switch (type) {
+    case 'L':
+    case 'B':
+    case 'A': return 1;
+    case 'I': return 2;
+    case 'J':
+    case 'E': return 4;
+    case 'K':
+    case 'D':
+    case 'C':
+    case 'P': return 8;
+    case 'M':
+    case 'Q': return 16;
+    default: return 0;
+    }
+}
+
 /* "NAXIS12" is "NAXIS" and a number. */
 static bool numbered(const char *keyword, const char *stem)
 {
@@ -453,8 +478,7 @@ enum err image_cards(const struct hdu *h, struct header *ret, struct error *err)
     for (int64_t i = 0; h->info.compressed && i < h->cards.n && !code; i++) {
         const char *card = h->cards.text + i * CARD_LENGTH;
         char keyword[9];
-        snprintf(keyword, sizeof keyword, "%.8s", card);
-        for (size_t k = strlen(keyword); k && keyword[k - 1] == ' ';) keyword[--k] = '\0';
+        card_keyword(card, keyword);
         bool dull = !strcmp(keyword, "EXTNAME") && !strcmp(h->info.extname, "COMPRESSED_IMAGE");
         if (!dull && !is_table_card(keyword)) code = header_append_card(&cards, card);
     }

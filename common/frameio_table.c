@@ -55,25 +55,6 @@ void table_free(struct table *t)
 
 /* ---- columns ---------------------------------------------------------------------------------------------------- */
 
-static int element_size(char type)
-{
-    switch (type) {
-    case 'L':
-    case 'B':
-    case 'A': return 1;
-    case 'I': return 2;
-    case 'J':
-    case 'E': return 4;
-    case 'K':
-    case 'D':
-    case 'C':
-    case 'P': return 8;
-    case 'M':
-    case 'Q': return 16;
-    default: return 0;
-    }
-}
-
 static void indexed(char keyword[16], const char *stem, int i)
 {
     snprintf(keyword, 16, "%s%d", stem, i + 1);

@@ -78,25 +78,6 @@ static enum err decode_error(struct error *err, int status)
 
 /* ---- checks before cfitsio sees anything ------------------------------------------------------------------------ */
 
-static int type_size(char type)
-{
-    switch (type) {
-    case 'L':
-    case 'B':
-    case 'A': return 1;
-    case 'I': return 2;
-    case 'J':
-    case 'E': return 4;
-    case 'K':
-    case 'D':
-    case 'C':
-    case 'P': return 8;
-    case 'M':
-    case 'Q': return 16;
-    default: return 0;
-    }
-}
-
 /* ---- the header of the tile table ------------------------------------------------------------------------------- */
 
 static struct tile_column *column_of(struct tiles *t, const char *name)
@@ -123,13 +104,13 @@ static enum err read_columns(const struct hdu *h, struct tiles *t, struct error 
         if (type == form) repeat = 1;
         bool variable = *type == 'P' || *type == 'Q';
         struct tile_column *c = column_of(t, name);
-        bool good = repeat >= 0 && repeat <= 4096 && type_size(*type);
-        if (variable) good = good && repeat <= 1 && type_size(type[1]) && !strchr("PQ", type[1]);
+        bool good = repeat >= 0 && repeat <= 4096 && element_size(*type);
+        if (variable) good = good && repeat <= 1 && element_size(type[1]) && !strchr("PQ", type[1]);
         if (c) good = good && repeat == 1 && variable == (c == &t->packed || c == &t->gzip || c == &t->plain);
         if (c && !variable) good = good && strchr("BIJED", *type);
         if (!good) return ERROR(err, ERR_CORRUPT, "column %d of the compressed image has the odd format '%s'", i, form);
-        if (c) *c = (struct tile_column){offset, *type == 'Q', type_size(variable ? type[1] : *type), *type};
-        offset += repeat * type_size(*type);
+        if (c) *c = (struct tile_column){offset, *type == 'Q', element_size(variable ? type[1] : *type), *type};
+        offset += repeat * element_size(*type);
     }
     if (offset == h->row_size && t->packed.offset >= 0) return ERR_OK;
     return ERROR(err, ERR_CORRUPT, "columns of the compressed image do not make rows of %lld bytes", (long long)h->row_size);
