@@ -71,6 +71,7 @@ struct work {
     int64_t *comp_parts;          /* parts of each component; then, summed, its first object */
     float *comp_threshold;
     uint8_t *comp_limit;
+    float highest_level;          /* of the background */
     int64_t n;                    /* objects */
     struct object *o_all;
     struct clean_object *wing;
@@ -173,6 +174,14 @@ static void part_scratch_release(struct part_scratch *s)
     scanorder_free(s->order);
 }
 
+/* No background of this image is higher: a spline may rise above its nodes, by less than this. */
+static float highest_level(const struct background *b)
+{
+    float most = b ? b->level[0] : 0;
+    for (int64_t k = 1; b && k < b->gx * b->gy; k++) most = b->level[k] > most ? b->level[k] : most;
+    return most + 0.5f * fabsf(most);
+}
+
 static bool is_saturated(const struct work *w, const struct object_pixel *p, int64_t n, float peak, double *scratch)
 {
     const struct detect_input *in = w->in;
@@ -182,10 +191,7 @@ static bool is_saturated(const struct work *w, const struct object_pixel *p, int
     }
     if (!(in->saturate < INFINITY)) return false;
     const struct background *b = in->background;
-    float most = 0;
-    for (int64_t k = 0; b && k < b->gx * b->gy; k++) most = k == 0 || b->level[k] > most ? b->level[k] : most;
-    most += 0.5f * fabsf(most); /* a spline may rise above its nodes */
-    if (!(peak + most >= in->saturate)) return false;
+    if (!(peak + w->highest_level >= in->saturate)) return false;
     for (int64_t i = 0; i < n; i++)
         if (p[i].value + (b ? background_at(b, p[i].x, p[i].y, scratch) : 0) >= in->saturate) return true;
     return false;
@@ -307,6 +313,7 @@ static enum err make_objects(struct work *w, struct error *err)
         at += parts;
     }
     w->n = at;
+    w->highest_level = highest_level(w->in->background);
     w->o_all = mem_array((size_t)w->n, sizeof *w->o_all);
     w->wing = w->o->clean ? mem_array((size_t)w->n, sizeof *w->wing) : NULL;
     if (!w->o_all || (w->o->clean && !w->wing))
