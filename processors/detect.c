@@ -393,11 +393,32 @@ static int32_t *zero_plane(size_t npix)
     return map;
 }
 
+/* The groups too small to be objects: -1, so that they stay out of the apertures of others (objects.h). */
+static enum err draw_small_groups(const struct work *w, int32_t *map, struct error *err)
+{
+    const struct runs *r = &w->runs;
+    uint8_t *kept = mem_zarray((size_t)(r->n ? r->n : 1), sizeof *kept);
+    if (!kept) return ERROR(err, ERR_NOMEM, "could not allocate marks of %lld runs", (long long)r->n);
+    for (int64_t m = 0; m < r->comp_first[r->ncomp]; m++) kept[r->member[m]] = 1;
+    for (int64_t i = 0; i < r->n; i++) {
+        if (kept[i]) continue;
+        int32_t *row = map + (int64_t)r->run[i].y * w->in->nx;
+        for (int32_t x = r->run[i].x0; x < r->run[i].x1; x++) row[x] = -1;
+    }
+    free(kept);
+    return ERR_OK;
+}
+
 static enum err draw_segments(const struct work *w, const int64_t *number, int32_t **ret, struct error *err)
 {
     size_t npix = (size_t)w->in->nx * (size_t)w->in->ny;
     int32_t *map = zero_plane(npix);
     if (!map) return ERROR(err, ERR_NOMEM, "could not allocate the segmentation map of %zu pixels", npix);
+    enum err e = draw_small_groups(w, map, err);
+    if (e) {
+        free(map);
+        return e;
+    }
     int64_t n = w->n, nx = w->in->nx;
     /* No pixel belongs to two objects. */
 #pragma omp parallel for default(none) shared(w, number, map, n, nx) schedule(dynamic, 64)

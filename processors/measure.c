@@ -302,7 +302,10 @@ static enum err radius_of(const struct job *j, struct worker *w, int64_t i, doub
     if (e) return e;
     mirror(j, w, i);
     *ret = flux_radius(&w->stamp, j->view, o->x, o->y, fraction * flux, reach, guess);
-    if (box_leaves_image(j->view, o->x, o->y, reach, reach)) *flags |= FLAG_APERTURE;
+    /* Source Extractor's growth curve wants one pixel more on the far sides */
+    if (box_leaves_image(j->view, o->x, o->y, reach, reach) || box_leaves_image(j->view, o->x + 1.0, o->y, reach, 0.0) ||
+        box_leaves_image(j->view, o->x, o->y + 1.0, 0.0, reach))
+        *flags |= FLAG_APERTURE;
     return ERR_OK;
 }
 
