@@ -21,6 +21,7 @@
 #define KEY_CCD        "NSCCD"    /* CCD number                               */
 #define KEY_NIGHT      "NSNIGHT"  /* yyyymmdd                                 */
 #define KEY_OVERSCAN   "NSOVERSC" /* T: overscan subtracted                   */
+#define KEY_ROW_DRIFT  "NSDRIFT"  /* range of a bias drift removed     */
 #define KEY_BIAS       "NSBIAS"   /* T: bias subtracted;  NSBIASF, NSBIASS: file and checksum */
 #define KEY_DARK       "NSDARK"
 #define KEY_FLAT       "NSFLAT"

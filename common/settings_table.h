@@ -21,6 +21,7 @@ S(MASTER_HOT_SIGMA, "master.hot_sigma", "", SETTING_DOUBLE, "sigma", "5", 1, 100
 S(MASTER_LOW_FLAT, "master.low_flat", "", SETTING_DOUBLE, "", "0.2", 0, 1, SETTING_RESULT, "flat pixels below this are LOWFLAT")
 
 /* -- reduce ----------------------------------------------------------------------------------------------------- */
+S(ROW_DRIFT, "signature.row_drift", "", SETTING_INT, "", "0", 0, 20, SETTING_RESULT, "degree in y of a bias drift taken from the sky of detectors without overscan; 0: none")
 S(QUANTISE, "product.quantise", "", SETTING_DOUBLE, "", "4", 0, 1000, SETTING_RESULT, "q of the quantised float planes; 0: lossless")
 
 /* -- background (Bertin & Arnouts 1996; names of Source Extractor) ---------------------------------------------- */

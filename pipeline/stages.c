@@ -11,6 +11,7 @@
 #include "common/atomicfile.h"
 #include "common/log.h"
 #include "common/products.h"
+#include "processors/rowdrift.h"
 
 /* ---- read -------------------------------------------------------------------------------------------------------- */
 
@@ -53,6 +54,18 @@ static bool has_overscan(const struct exposure_meta *m)
     return false;
 }
 
+/* Only asked for by instruments whose bias level drifts along the columns and that have no overscan to show it. */
+static enum err remove_row_drift(struct exposure *e, struct error *err)
+{
+    int degree = (int)settings_int(e->plan->settings, SET_ROW_DRIFT);
+    double range;
+    if (degree < 1 || has_overscan(&e->meta)) return ERR_OK;
+    enum err code = rowdrift_remove(e->frame.sci, e->frame.mask, e->plan->calibrate.inv_flat, e->meta.nx, e->meta.ny, degree, &range, err);
+    if (!code && header_set_double(&e->frame.header, KEY_ROW_DRIFT, range, "[electron] range of the bias drift removed"))
+        code = ERROR(err, ERR_NOMEM, "no memory for cards");
+    return code;
+}
+
 static enum err remove_signature(struct exposure *e, struct error *err)
 {
     struct frame *f = &e->frame;
@@ -75,7 +88,7 @@ static enum err remove_signature(struct exposure *e, struct error *err)
         provenance_strip_raw(&f->header);
         code = provenance_cards(&f->header, &p, err);
     }
-    return code;
+    return code ? code : remove_row_drift(e, err);
 }
 
 /* ---- extract ------------------------------------------------------------------------------------------------------ */
