@@ -165,39 +165,48 @@ static enum err folder_of(const char *path, struct error *err)
     return slash ? make_folders(folder, err) : ERR_OK;
 }
 
-static enum err write_calibrated(struct exposure *e, struct error *err)
+/* A product on its way: written whole as an attempt, then given its name. */
+struct product {
+    char attempt[1024], path[1024];
+};
+
+/* Name both and make their folders. below: "" or "quality/". */
+static enum err place_product(const struct exposure *e, const char *below, const char *name, struct product *p, struct error *err)
 {
-    char attempt[1024], path[1024], identity[192];
+    attempt_path(p->attempt, sizeof p->attempt, e, name);
+    snprintf(p->path, sizeof p->path, "%s/%s%s", e->out, below, name);
+    enum err code = folder_of(p->attempt, err);
+    return code ? code : folder_of(p->path, err);
+}
+
+static enum err write_calibrated(struct exposure *e, struct product *p, struct error *err)
+{
+    char identity[192];
     struct frameio_write_options opt = {
         .dither_seed = dither_seed(exposure_identity(identity, sizeof identity, &e->meta, e->raw_sum), e->meta.ccd),
         .quantise_q = (float)settings_double(e->plan->settings, SET_QUANTISE),
         .compress = true,
     };
-    exposure_product(e->product, sizeof e->product, &e->meta, e->raw_path, "cal.fits.fz");
-    attempt_path(attempt, sizeof attempt, e, e->product);
-    snprintf(path, sizeof path, "%s/%s", e->out, e->product);
-    enum err code = folder_of(attempt, err);
-    if (!code) code = folder_of(path, err);
-    if (!code) code = frameio_write_product(attempt, &e->frame, &opt, err);
-    return code ? code : atomicfile_commit(attempt, path, err);
+    enum err code = place_product(e, "", e->product, p, err);
+    return code ? code : frameio_write_product(p->attempt, &e->frame, &opt, err);
 }
 
-static enum err write_quality_row(struct exposure *e, struct error *err)
+static enum err write_quality_row(struct exposure *e, struct product *p, struct error *err)
 {
-    char name[512], path[1024], raw[256], stem[256];
+    char name[512], raw[256];
     const char *slash = strrchr(e->raw_path, '/');
     snprintf(raw, sizeof raw, "%s", slash ? slash + 1 : e->raw_path);
-    product_path(name, sizeof name, e->meta.night, e->meta.instrument, product_stem(stem, sizeof stem, raw), e->meta.ccd, e->meta.nccd, "quality.json");
-    snprintf(path, sizeof path, "%s/quality/%s", e->out, name);
+    exposure_product(name, sizeof name, &e->meta, e->raw_path, "quality.json");
     struct quality_row row = {.product = e->product, .raw = raw, .instrument = e->meta.instrument, .filter = e->meta.filter,
                               .object = e->meta.object, .night = e->meta.night, .ccd = e->meta.ccd, .mjd_mid = e->meta.mjd_mid,
                               .exptime_s = e->meta.exptime_s, .airmass = e->meta.airmass};
-    return quality_write(path, &row, &e->quality, err);
+    enum err code = place_product(e, "quality/", name, p, err);
+    return code ? code : quality_write(p->attempt, &row, &e->quality, err);
 }
 
-static enum err write_catalogue(struct exposure *e, struct error *err)
+static enum err write_catalogue(struct exposure *e, struct product *p, struct error *err)
 {
-    char attempt[1024], path[1024], product[512];
+    char name[512];
     enum detection_column which[DETECTION_COLUMN_COUNT];
     struct column columns[DETECTION_COLUMN_COUNT];
     int n = 0;
@@ -206,22 +215,25 @@ static enum err write_catalogue(struct exposure *e, struct error *err)
     detections_columns(&e->detections, which, n, e->frame.unit, columns);
     struct ldac_part part = {.image_header = &e->catalogue_header,
                              .objects = {.extname = EXT_LDAC_OBJECTS, .nrow = e->detections.n, .ncol = n, .columns = columns}};
-    exposure_product(product, sizeof product, &e->meta, e->raw_path, "cat.fits");
-    attempt_path(attempt, sizeof attempt, e, product);
-    snprintf(path, sizeof path, "%s/%s", e->out, product);
-    enum err code = folder_of(attempt, err);
-    if (!code) code = folder_of(path, err);
-    if (!code) code = frameio_write_ldac(attempt, &part, 1, err);
-    return code ? code : atomicfile_commit(attempt, path, err);
+    exposure_product(name, sizeof name, &e->meta, e->raw_path, "cat.fits");
+    enum err code = place_product(e, "", name, p, err);
+    return code ? code : frameio_write_ldac(p->attempt, &part, 1, err);
 }
 
-/* The calibrated image comes last: it is the one whose presence says that the frame is done. */
+/* All three are written before one of them gets its name, so that a full disk leaves nothing of the frame behind. The
+ * calibrated image is named last: its presence says that the frame is done. */
 static enum err write_products(struct exposure *e, struct error *err)
 {
+    static enum err (*const write[])(struct exposure *, struct product *, struct error *) = {write_quality_row, write_catalogue, write_calibrated};
+    enum { N = sizeof write / sizeof write[0] };
+    struct product p[N] = {0};
+    enum err code = ERR_OK;
     exposure_product(e->product, sizeof e->product, &e->meta, e->raw_path, "cal.fits.fz");
-    enum err code = write_quality_row(e, err);
-    if (!code) code = write_catalogue(e, err);
-    return code ? code : write_calibrated(e, err);
+    for (int i = 0; i < N && !code; i++) code = write[i](e, &p[i], err);
+    for (int i = 0; i < N && !code; i++) code = atomicfile_commit(p[i].attempt, p[i].path, err);
+    for (int i = 0; i < N && code; i++)
+        if (*p[i].attempt) unlink(p[i].attempt); /* those that got their name are gone from here */
+    return code;
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------------------- */
