@@ -60,6 +60,9 @@ enum err frameio_read_rows_u16(struct frameio_in *f, int hdu, int64_t y0, int64_
 
 /* Verify CHECKSUM/DATASUM of every HDU that has them. ERR_CORRUPT names the HDU. */
 enum err frameio_verify_checksums(struct frameio_in *f, struct error *err);
+/* DATASUM of one HDU, if it has one: its pixels are as they were written. CHECKSUM is left alone, since observatories edit
+ * headers and forget it. */
+enum err frameio_verify_data(struct frameio_in *f, int hdu, struct error *err);
 
 /* Read one image HDU (0: the first) into a new frame with a SCI plane; primary cards are inherited unless the extension
  * says INHERIT = F or has the keyword itself. f becomes valid only on success; release it with frame_release(). */

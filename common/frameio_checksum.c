@@ -32,12 +32,13 @@ static bool is_number(const char *s)
     return !*s;
 }
 
-static enum err verify_hdu(struct frameio_in *f, int hdu, struct error *err)
+/* with_header: CHECKSUM too, else DATASUM alone. */
+static enum err verify_hdu(struct frameio_in *f, int hdu, bool with_header, struct error *err)
 {
     struct hdu *h = f->hdus[hdu - 1];
     char data_text[32] = "", text[32] = "";
     bool has_data = header_get_str(&h->cards, "DATASUM", data_text, sizeof data_text) && data_text[0] && is_number(data_text);
-    bool has_all = header_get_str(&h->cards, "CHECKSUM", text, sizeof text) && strlen(text) == 16;
+    bool has_all = with_header && header_get_str(&h->cards, "CHECKSUM", text, sizeof text) && strlen(text) == 16;
     if (!has_data && !has_all) return ERR_OK;
     uint32_t header_sum = 0, data_sum = 0;
     enum err code = hdu_require_data(f, hdu, h, err);
@@ -56,8 +57,15 @@ enum err frameio_verify_checksums(struct frameio_in *f, struct error *err)
 {
     int n = frameio_hdu_count(f);
     for (int hdu = 1; hdu <= n; hdu++) {
-        enum err code = verify_hdu(f, hdu, err);
+        enum err code = verify_hdu(f, hdu, true, err);
         if (code) return hdu_error(f, hdu, err, code);
     }
     return ERR_OK;
+}
+
+enum err frameio_verify_data(struct frameio_in *f, int hdu, struct error *err)
+{
+    if (hdu < 1 || hdu > frameio_hdu_count(f)) return ERROR(err, ERR_NOT_FOUND, "cannot find HDU %d", hdu);
+    enum err code = verify_hdu(f, hdu, false, err);
+    return code ? hdu_error(f, hdu, err, code) : ERR_OK;
 }

@@ -115,6 +115,13 @@ enum err raw_file_meta(struct raw_file *f, int hdu, const struct settings *s, st
     return code;
 }
 
+enum err raw_file_verify(struct raw_file *f, int hdu, struct error *err)
+{
+    enum err code = frameio_verify_data(f->in, hdu, err);
+    if (code) error_subject(err, f->path, hdu);
+    return code;
+}
+
 int raw_file_pixel_bytes(struct raw_file *f, int hdu)
 {
     return !remember_info(f, hdu, NULL) && f->info.unsigned16 ? 2 : 4;

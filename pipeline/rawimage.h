@@ -31,6 +31,9 @@ enum err raw_file_meta(struct raw_file *f, int hdu, const struct settings *s, st
 enum err raw_file_rows(struct raw_file *f, int hdu, const struct exposure_meta *meta, int64_t y0, int64_t y1, void *buffer,
                        struct raw_rows *ret, struct error *err);
 
+/* Are the pixels of this HDU those that its DATASUM, if there is one, was made from? ERR_CORRUPT if not. */
+enum err raw_file_verify(struct raw_file *f, int hdu, struct error *err);
+
 /* Bytes a stored pixel takes in the buffer: 2 or 4. */
 int raw_file_pixel_bytes(struct raw_file *f, int hdu);
 

@@ -35,6 +35,7 @@ static enum err read_raw(struct exposure *e, struct error *err)
     struct raw_file *f = NULL;
     enum err code = raw_file_open(e->raw_path, e->instruments, e->plan->settings, &f, err);
     if (!code) code = raw_file_meta(f, e->hdu, e->plan->settings, &e->meta, &e->header, err);
+    if (!code) code = raw_file_verify(f, e->hdu, err);
     if (!code) code = settle_gains(e, err);
     if (!code) {
         e->buffer = mem_array((size_t)e->meta.raw_nx * (size_t)e->meta.raw_ny, (size_t)raw_file_pixel_bytes(f, e->hdu));

@@ -54,6 +54,7 @@ static enum err look_inside(struct raw_file *f, const struct settings *s, struct
         l->product = !code && header_is_product(&h);
         header_release(&h);
         if (code || l->product) return code;
+        if (is_calibration(l->meta[i].type) && (code = raw_file_verify(f, l->hdu[i], &l->error))) return code;
         calibration = calibration || is_calibration(l->meta[i].type);
         if (!calibration && i == 0) { /* a light frame: the other CCDs are lights as well */
             l->n = 1;

@@ -58,6 +58,18 @@ def test_night_damage__lights_with_flipped_bits(nightshift, night, tmp_path):
                     for i, (name, path) in enumerate(cases))
 
 
+def test_night_damage__one_flipped_pixel_bit_is_noticed(nightshift, night, tmp_path):
+    """DATASUM is there to be asked."""
+    raw, masters = night
+    whole = lights(raw)[3]
+    bad = tmp_path / f"bit_{whole.name}"
+    data = bytearray(whole.read_bytes())
+    data[-50_000 if whole.suffix == ".fits" else -8_000] ^= 64
+    bad.write_bytes(data)
+    result = reduce(nightshift, bad, tmp_path / "out", masters, {3})
+    assert "DATASUM" in result.err, result.explain()
+
+
 def test_night_damage__truncated_lights(nightshift, night, tmp_path):
     """One CCD of two may be whole: then it is reduced and the other one named (exit 3)."""
     raw, masters = night
