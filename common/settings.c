@@ -30,6 +30,7 @@ struct value {
 
 struct settings {
     struct value v[SETTING_COUNT];
+    char path[1024]; /* the file that was loaded, for those who ask; longer names are cut */
 };
 
 const char *setting_name(enum setting_id id)
@@ -228,6 +229,7 @@ struct settings *settings_copy(const struct settings *s)
 {
     struct settings *c = calloc(1, sizeof *c);
     if (!c) return NULL;
+    memcpy(c->path, s->path, sizeof c->path);
     for (int i = 0; i < SETTING_COUNT; i++) {
         const struct value *from = &s->v[i];
         struct value *to = &c->v[i];
@@ -391,11 +393,17 @@ enum err settings_load(struct settings *s, const char *config, struct error *err
     if (config && !*config) config = NULL;
     for (int i = 0; !config && i < (int)(sizeof usual / sizeof usual[0]); i++)
         if (access(usual[i], F_OK) == 0) config = usual[i];
+    if (config) snprintf(s->path, sizeof s->path, "%s", config);
     enum err e = config ? settings_load_file(s, config, err) : ERR_OK;
     return e ? e : settings_load_environment(s, err);
 }
 
 /* ---- getters ----------------------------------------------------------------------------------------------------- */
+
+const char *settings_file(const struct settings *s)
+{
+    return s->path;
+}
 
 bool settings_bool(const struct settings *s, enum setting_id id)
 {

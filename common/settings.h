@@ -46,6 +46,8 @@ void settings_free(struct settings *s);
 
 /* File and environment, in that order. config: path from --config or NULL. ERR_SETTINGS with file and line. */
 enum err settings_load(struct settings *s, const char *config, struct error *err);
+/* The settings file that was loaded, "" if none was found; owned by s. */
+const char *settings_file(const struct settings *s);
 /* The parts of settings_load(): one file, YAML text (name: for errors), the environment. */
 enum err settings_load_file(struct settings *s, const char *path, struct error *err);
 enum err settings_load_yaml(struct settings *s, const char *text, size_t size, const char *name, struct error *err);

@@ -3,5 +3,6 @@
 /* One row per verb; each verb's function lives in jobrunner/verb_NAME.c. */
 const struct verb jobrunner_verbs[] = {
     {"scan", scan_main, SCAN_SYNOPSIS, SCAN_SUMMARY},
+    {"doctor", doctor_main, DOCTOR_SYNOPSIS, DOCTOR_SUMMARY},
     {0},
 };

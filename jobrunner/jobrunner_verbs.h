@@ -10,4 +10,8 @@ extern const struct verb jobrunner_verbs[];
 #define SCAN_SUMMARY  "what each file is, which masters would serve it, what is held or refused"
 int scan_main(int argc, char **argv);
 
+#define DOCTOR_SYNOPSIS "[--out DIR] [--json]"
+#define DOCTOR_SUMMARY  "is this machine fit for the work? each finding with what to do"
+int doctor_main(int argc, char **argv);
+
 #endif
