@@ -4,5 +4,6 @@
 const struct verb catalog_verbs[] = {
     {"db", verb_db, "up|down|status|url|psql [...]|migrate|backup FILE|restore FILE", "the catalogue's database: a private one, or that of DATABASE_URL"},
     {"serve", verb_serve, "[--serve-port N] [--url-file FILE]", "the catalogue over HTTP: cone search, light curves, a page"},
+    {"ingest", verb_ingest, "FILE..._cat.fits | --stdin", "store catalogues of reduce, each exactly once"},
     {0},
 };

@@ -8,5 +8,6 @@ extern const struct verb catalog_verbs[];
 
 int verb_db(int argc, char **argv);    /* verb_db.c */
 int verb_serve(int argc, char **argv); /* verb_serve.c */
+int verb_ingest(int argc, char **argv); /* verb_ingest.c */
 
 #endif

@@ -101,6 +101,14 @@ static enum err check_connected(struct db *db, struct error *err)
     return e;
 }
 
+static PGconn *connect_to(const char *url, const char *application)
+{
+    const char *keys[] = {"dbname", "fallback_application_name", "client_encoding", "connect_timeout", "keepalives_idle",
+                          "keepalives_interval", "keepalives_count", "tcp_user_timeout", NULL};
+    const char *values[] = {url, application, "UTF8", "10", "30", "10", "3", "60000", NULL};
+    return PQconnectdbParams(keys, values, 1);
+}
+
 enum err db_open(const char *url, const char *application, struct db **ret, struct error *err)
 {
     struct db *db = calloc(1, sizeof *db);
@@ -108,10 +116,7 @@ enum err db_open(const char *url, const char *application, struct db **ret, stru
         db_close(db);
         return ERROR(err, ERR_NOMEM, "could not get memory for a connection");
     }
-    const char *keys[] = {"dbname", "fallback_application_name", "client_encoding", "connect_timeout", "keepalives_idle",
-                          "keepalives_interval", "keepalives_count", "tcp_user_timeout", NULL};
-    const char *values[] = {url, application, "UTF8", "10", "30", "10", "3", "60000", NULL};
-    db->pg = PQconnectdbParams(keys, values, 1);
+    db->pg = connect_to(url, application);
     enum err e = db->pg ? check_connected(db, err) : ERROR(err, ERR_NOMEM, "could not get memory for a connection");
     if (e) {
         db_close(db);
@@ -133,6 +138,21 @@ void db_close(struct db *db)
 bool db_is_broken(const struct db *db)
 {
     return PQstatus(db->pg) != CONNECTION_OK;
+}
+
+enum err db_reopen(struct db *db, const char *url, struct error *err)
+{
+    char *copy = strdup(url);
+    PGconn *pg = copy ? connect_to(url, db->application) : NULL;
+    if (!pg) {
+        free(copy);
+        return ERROR(err, ERR_NOMEM, "could not get memory for a connection");
+    }
+    PQfinish(db->pg);
+    free(db->url);
+    db->pg = pg;
+    db->url = copy;
+    return check_connected(db, err);
 }
 
 enum err db_revive(struct db *db, double wait_s, struct error *err)

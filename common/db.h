@@ -43,6 +43,9 @@ bool db_is_broken(const struct db *db); /* the connection is gone: db_revive() o
 /* Connect again, with pauses that double from 0.1 s to 3 s, for at most wait_s seconds. A transaction that was open is
  * rolled back by the server; one that was being committed may have been: callers must be able to ask again. */
 enum err db_revive(struct db *db, double wait_s, struct error *err);
+/* The same for a verb's database: a private cluster that died is started again; a rotated password is read again. */
+enum err db_revive_ready(const struct settings *s, struct db *db, double wait_s, struct error *err);
+enum err db_reopen(struct db *db, const char *url, struct error *err); /* once, to this URL from now on */
 
 /* Does anybody answer there? Never blocks longer than 3 s. */
 bool db_ping(const char *url);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/db.h"
+#include "common/log.h"
 
 extern char **environ;
 
@@ -65,4 +66,21 @@ enum err db_open_ready(const struct settings *s, const char *application, struct
     if (!e) e = db_open(url, application, ret, err);
     free(url);
     return e;
+}
+
+enum err db_revive_ready(const struct settings *s, struct db *db, double wait_s, struct error *err)
+{
+    double end = clock_seconds() + wait_s;
+    for (useconds_t pause = 100000;; pause = pause < 1600000 ? 2 * pause : pause) {
+        struct error local = ERROR_INIT;
+        char *url = NULL;
+        enum err e = db_url_ready(s, &url, &local);
+        if (!e) e = db_reopen(db, url, &local);
+        free(url);
+        if (!e || e != ERR_DATABASE || clock_seconds() + 1e-6 * pause > end) {
+            if (e && err) *err = local;
+            return e;
+        }
+        usleep(pause);
+    }
 }
