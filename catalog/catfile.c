@@ -92,7 +92,7 @@ static void read_quality(const struct header *h, struct catfile *c)
     c->seeing_arcsec = number(h, "NSSEEING");
     c->sky_e = number(h, "NSSKY");
     c->sky_noise_e = number(h, "NSSKYSIG");
-    c->mag_lim = number(h, "NSDEPTH") + c->magzero; /* NSDEPTH counts from 1 electron/s */
+    c->depth = number(h, "NSDEPTH");
     c->astrom_rms_arcsec = number(h, KEY_ASTROM_RMS);
 }
 
@@ -101,6 +101,7 @@ static void read_observation(const struct header *h, const struct settings *s, c
 {
     struct exposure_meta m;
     const struct instrument *ins = set ? instruments_find(set, c->instrument) : NULL;
+    if (set && !ins) ins = instruments_find(set, "generic");
     bool known = ins && instrument_meta(ins, s, h, c->nx, c->ny, 1, &m, NULL) == ERR_OK;
     c->exptime_s = number(h, "EXPTIME");
     if (!isfinite(c->exptime_s) && known) c->exptime_s = m.exptime_s;

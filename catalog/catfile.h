@@ -48,7 +48,7 @@ struct catfile {
     double centre_ra, centre_dec, corner_ra[4], corner_dec[4], pixel_scale;
     double magzero, magzero_err;
     char magzero_kind[12];              /* "", absolute, relative */
-    double seeing_arcsec, sky_e, sky_noise_e, mag_lim, astrom_rms_arcsec;
+    double seeing_arcsec, sky_e, sky_noise_e, depth, astrom_rms_arcsec;
     int64_t n, dropped;                 /* rows; rows left out because they have no sky position */
     struct catrow *rows;                /* sorted by hpx29 */
 };

@@ -140,7 +140,7 @@ static char *ccd_json(const struct catfile *c, const struct ingest_result *key)
                           "ra", real(c->centre_ra), "dec", real(c->centre_dec), "corner_ra", reals(c->corner_ra, 4), "corner_dec",
                           reals(c->corner_dec, 4), "pixel_scale", real(c->pixel_scale), "magzero", real(c->magzero), "magzero_err",
                           real(c->magzero_err), "magzero_kind", words(c->magzero_kind), "seeing_arcsec", real(c->seeing_arcsec), "sky_e",
-                          real(c->sky_e), "sky_noise_e", real(c->sky_noise_e), "mag_lim", real(c->mag_lim), "astrom_rms_arcsec",
+                          real(c->sky_e), "sky_noise_e", real(c->sky_noise_e), "depth", real(c->depth), "astrom_rms_arcsec",
                           real(c->astrom_rms_arcsec), "n_det", (json_int_t)c->n, "quality", words(c->quality));
     if (!a || !b || json_object_update(a, b)) {
         json_decref(a);

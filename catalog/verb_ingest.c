@@ -1,5 +1,6 @@
 /* nightshift ingest FILE... | --stdin */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,17 +33,21 @@ struct input {
     const char *magzero_kind;  /* NULL: as the file says */
 };
 
-/* The one word a signal handler may write. */
-static volatile sig_atomic_t stop_asked;
+/* What a signal handler may touch. */
+static volatile sig_atomic_t stop_asked, null_fd = -1;
 
+/* Standard input ends here and now: a handler that only raised a flag could run just before a read that then waits for
+ * ever. */
 static void ask_stop(int sig)
 {
     stop_asked = sig;
+    dup2((int)null_fd, STDIN_FILENO);
 }
 
 static void catch_signals(void)
 {
-    struct sigaction a = {.sa_handler = ask_stop}; /* without SA_RESTART: a read of standard input ends */
+    struct sigaction a = {.sa_handler = ask_stop}; /* without SA_RESTART: a read that waits ends */
+    null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     sigaction(SIGTERM, &a, NULL);
     sigaction(SIGINT, &a, NULL);
     signal(SIGPIPE, SIG_IGN);
@@ -232,7 +237,7 @@ int verb_ingest(int argc, char **argv)
         code = cli_fail(&j.cli, &j.err);
     } else {
         code = j.from_stdin ? from_lines(&j) : from_files(&j);
-        log_event(LOG_INFO, "ingest done", LOG_INT("stored", j.stored), LOG_INT("already", j.already), LOG_INT("rows", j.rows),
+        log_event(j.stored + j.already ? LOG_INFO : LOG_DEBUG, "ingest done", LOG_INT("stored", j.stored), LOG_INT("already", j.already), LOG_INT("rows", j.rows),
                   LOG_DOUBLE("elapsed_ms", 1e3 * (clock_seconds() - began)));
     }
     ingester_release(&j.ingester);
