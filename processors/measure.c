@@ -10,7 +10,7 @@
 
 #define KRON_REACH   6.0    /* the Kron moment is summed to 6 times the ellipse */
 #define CROWDED      0.1    /* share of bad pixels that biases AUTO */
-#define LARGEST_HALF 4096.0 /* pixels: a larger aperture is cut and flagged */
+#define LARGEST_HALF 1536.0 /* pixels: a larger aperture is cut and flagged */
 #define NO_MAG       99.0f
 #define NO_PIXEL     -1e30f /* in VIGNET */
 

@@ -55,7 +55,8 @@ static void centroid_errors(const struct image_view *view, const struct object *
 static void iso_areas(const struct object *o, const struct object_pixel *p, struct isophote *r)
 {
     float level[ISO_LEVELS], ratio = o->threshold > 0.0f && o->peak > 0.0f ? o->peak / o->threshold : 1.0f;
-    for (int k = 0; k < ISO_LEVELS; k++) level[k] = o->threshold * powf(ratio, (float)k / ISO_LEVELS);
+    double step = pow((double)ratio, 1.0 / ISO_LEVELS), at = (double)o->threshold;
+    for (int k = 0; k < ISO_LEVELS; k++, at *= step) level[k] = (float)at;
     for (int64_t i = 0; i < o->npix; i++)
         for (int k = 0; k < ISO_LEVELS; k++) r->iso[k] += p[i].value > level[k];
 }

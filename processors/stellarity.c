@@ -85,14 +85,23 @@ static int is_member(const struct stellar_locus *l, const struct star_sample *s)
     return s->flags == 0 && s->snr > LOCUS_SNR / 2 && stellar_locus_holds(l, s);
 }
 
+/* FWHM and ellipticity of the members; noise biases both upwards, so the bright ones speak where there are enough. */
 static void locus_medians(const struct star_sample *s, int64_t n, float *work, struct stellar_locus *ret)
 {
-    for (int64_t i = 0; i < n; i++)
-        if (is_member(ret, &s[i])) work[ret->n++] = s[i].fwhm;
-    ret->fwhm = ret->n ? (double)median_f32(work, ret->n) : 0.0;
+    static const float least[] = {5 * LOCUS_SNR, 2.5f * LOCUS_SNR, LOCUS_SNR, 0.0f};
     int64_t m = 0;
+    int level = -1;
+    for (int64_t i = 0; i < n; i++) ret->n += is_member(ret, &s[i]);
+    do {
+        level++;
+        m = 0;
+        for (int64_t i = 0; i < n; i++)
+            if (is_member(ret, &s[i]) && s[i].snr > least[level]) work[m++] = s[i].fwhm;
+    } while (m < 2 * LOCUS_FEWEST && least[level] > 0.0f);
+    ret->fwhm = m ? (double)median_f32(work, m) : 0.0;
+    m = 0;
     for (int64_t i = 0; i < n; i++)
-        if (is_member(ret, &s[i])) work[m++] = s[i].ellipticity;
+        if (is_member(ret, &s[i]) && s[i].snr > least[level]) work[m++] = s[i].ellipticity;
     ret->ellipticity = m ? (double)median_f32(work, m) : 0.0;
 }
 
