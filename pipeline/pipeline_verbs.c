@@ -10,5 +10,6 @@ const struct verb pipeline_verbs[] = {
     {"extract", extract_main, "IMAGE -o CAT [-c FILE.sex] [--hdu N] [-KEY value]...", "detect and measure the objects of a calibrated image"},
     {"simulate", verb_simulate, "OUT [--preset NAME] [--seed N]", "a night of raw frames with a known truth"},
     {"nightcal", verb_nightcal, "CAT... [--out FILE.json]", "coordinates from neighbours and relative zero points of a night"},
+    {"nightreport", verb_nightreport, "--out DIR [--night YYYYMMDD]", "the page of a night: pictures, plots, what varies"},
     {0},
 };

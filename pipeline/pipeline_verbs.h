@@ -11,5 +11,6 @@ int verb_reduce(int argc, char **argv);   /* verb_reduce.c */
 int verb_inspect(int argc, char **argv);  /* verb_inspect.c */
 int verb_simulate(int argc, char **argv); /* verb_simulate.c */
 int verb_nightcal(int argc, char **argv); /* verb_nightcal.c */
+int verb_nightreport(int argc, char **argv); /* verb_nightreport.c */
 
 #endif
