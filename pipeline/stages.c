@@ -256,6 +256,8 @@ enum err stages_run(const struct stage *stages, struct exposure *e, struct error
         double start = clock_seconds();
         enum err code = stages[i].run(e, err);
         e->stage_ms[i] = 1000 * (clock_seconds() - start);
+        log_event(LOG_DEBUG, "stage done", LOG_STR("stage", stages[i].name), LOG_STR("exposure", e->raw_path), LOG_INT("hdu", e->hdu),
+                  LOG_DOUBLE("elapsed_ms", e->stage_ms[i]));
         if (code) {
             error_subject(err, e->raw_path, e->hdu);
             return code;
