@@ -5,29 +5,100 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/arena.h"
 #include "common/products.h"
+
+#define LOAD_ROWS 16 /* of each master at a time: a band stays in the second cache */
+
+/* One thread's view of the masters: a reader and a band of rows of each. */
+struct loader {
+    struct master_reader reader[MASTER_KINDS];
+    float *value[MASTER_KINDS], *var[MASTER_KINDS];
+    mask_t *mask[MASTER_KINDS];
+};
+
+static enum err loader_open(struct loader *l, const struct exposure_plan *p, struct error *err)
+{
+    size_t band = (size_t)p->nx * LOAD_ROWS;
+    for (int k = 0; k < MASTER_KINDS; k++) {
+        if (!p->used[k]) continue;
+        l->value[k] = mem_array(band, sizeof(float));
+        l->var[k] = mem_array(band, sizeof(float));
+        l->mask[k] = mem_array(band, sizeof(mask_t));
+        if (!l->value[k] || !l->var[k] || !l->mask[k]) return ERROR(err, ERR_NOMEM, "no memory for rows of a master");
+        enum err code = master_open(p->used[k], p->nx, p->ny, &l->reader[k], err);
+        if (code) return code;
+    }
+    return ERR_OK;
+}
+
+static void loader_close(struct loader *l)
+{
+    for (int k = 0; k < MASTER_KINDS; k++) {
+        master_close(&l->reader[k]);
+        free(l->value[k]);
+        free(l->var[k]);
+        free(l->mask[k]);
+    }
+}
+
+static enum err load_band(struct loader *l, struct exposure_plan *p, int64_t y0, int64_t y1, struct error *err)
+{
+    struct master_planes planes[MASTER_KINDS];
+    for (int k = 0; k < MASTER_KINDS; k++) {
+        if (!p->used[k]) continue;
+        enum err code = master_rows(&l->reader[k], y0, y1, l->value[k], l->var[k], l->mask[k], err);
+        if (code) {
+            error_subject(err, p->used[k]->path, 0);
+            return code;
+        }
+        planes[k] = (struct master_planes){.value = l->value[k], .var = l->var[k], .mask = l->mask[k]};
+    }
+    if (p->used[0] && p->used[1] && !strcmp(p->used[0]->key, p->used[1]->bias_key)) planes[1].bias_scale = p->used[1]->bias_scale;
+    calibrate_plan_rows(&p->calibrate, y0, y1, p->used[0] ? &planes[0] : NULL, p->used[1] ? &planes[1] : NULL,
+                        p->used[2] ? &planes[2] : NULL, p->darktime_s, settings_double(p->settings, SET_MASTER_LOW_FLAT));
+    return ERR_OK;
+}
+
+/* The whole masters are never in memory: each band goes straight into the plan. */
+static enum err load_bands(struct exposure_plan *p, struct error *err)
+{
+    int64_t nbands = (p->ny + LOAD_ROWS - 1) / LOAD_ROWS, failed = nbands;
+    struct error first = ERROR_INIT;
+    /* Each band fills its own rows of the plan; each thread has its own readers. Of several failures the lowest band's is
+     * reported. */
+#pragma omp parallel default(none) shared(p, nbands, failed, first)
+    {
+        struct loader l = {0};
+        struct error own = ERROR_INIT;
+        enum err code = loader_open(&l, p, &own);
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t b = 0; b < nbands; b++) {
+            int64_t y1 = (b + 1) * LOAD_ROWS < p->ny ? (b + 1) * LOAD_ROWS : p->ny;
+            if (!code) code = load_band(&l, p, b * LOAD_ROWS, y1, &own);
+            if (!code) continue;
+#pragma omp critical(plan_failure)
+            if (b < failed) {
+                failed = b;
+                first = own;
+            }
+        }
+        loader_close(&l);
+    }
+    if (failed == nbands) return ERR_OK;
+    if (err) *err = first;
+    return first.code;
+}
 
 enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
 {
-    struct frame masters[MASTER_KINDS];
-    struct master_planes planes[MASTER_KINDS] = {0};
-    enum err code = ERR_OK;
     if (p->loaded) return ERR_OK;
-    for (int k = 0; k < MASTER_KINDS; k++) frame_init(&masters[k]);
-    for (int k = 0; k < MASTER_KINDS && !code; k++) {
-        if (!p->used[k]) continue;
-        code = master_load(p->used[k], p->nx, p->ny, &masters[k], err);
-        if (!code) planes[k] = master_planes_of(&masters[k]);
-    }
-    if (p->used[0] && p->used[1] && !strcmp(p->used[0]->key, p->used[1]->bias_key)) planes[1].bias_scale = p->used[1]->bias_scale;
-    if (!code)
-        code = calibrate_plan_make(p->nx, p->ny, p->used[0] ? &planes[0] : NULL, p->used[1] ? &planes[1] : NULL,
-                                   p->used[2] ? &planes[2] : NULL, p->darktime_s, settings_double(p->settings, SET_MASTER_LOW_FLAT),
-                                   &p->calibrate, err);
-    for (int k = 0; k < MASTER_KINDS; k++) frame_release(&masters[k]);
+    enum err code = calibrate_plan_alloc(p->nx, p->ny, p->used[0] || p->used[1], p->used[2], &p->calibrate, err);
+    if (code) return code;
     extract_options_init(&p->extract);
-    if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
     p->loaded = true;
+    code = load_bands(p, err);
+    if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
     if (code) exposure_plan_unload(p);
     return code;
 }

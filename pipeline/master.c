@@ -256,3 +256,51 @@ struct master_planes master_planes_of(const struct frame *f)
 {
     return (struct master_planes){.value = f->sci, .var = f->var, .mask = f->mask};
 }
+
+/* ---- row by row --------------------------------------------------------------------------------------------------- */
+
+void master_close(struct master_reader *r)
+{
+    frameio_close(r->in);
+    *r = (struct master_reader){0};
+}
+
+static enum err find_planes(struct master_reader *r, int64_t nx, int64_t ny, struct error *err)
+{
+    int count = frameio_hdu_count(r->in);
+    for (int hdu = 1; hdu <= count; hdu++) {
+        struct hdu_info info;
+        enum err code = frameio_hdu_info(r->in, hdu, &info, err);
+        if (code) return code;
+        if (info.kind != HDU_IMAGE || info.naxis < 2) continue;
+        int *plane = !strcmp(info.extname, EXT_SCI) ? &r->sci : !strcmp(info.extname, EXT_VAR) ? &r->var : !strcmp(info.extname, EXT_MASK) ? &r->mask : NULL;
+        if (!plane) continue;
+        if (info.axis[0] != nx || info.axis[1] != ny)
+            return ERROR(err, ERR_SHAPE, "cannot use a master of %lld x %lld pixels for a frame of %lld x %lld", (long long)info.axis[0],
+                         (long long)info.axis[1], (long long)nx, (long long)ny);
+        *plane = hdu;
+    }
+    if (!r->sci || !r->var || !r->mask) return ERROR(err, ERR_CORRUPT, "a plane of the master is missing");
+    return ERR_OK;
+}
+
+enum err master_open(const struct master_info *m, int64_t nx, int64_t ny, struct master_reader *ret, struct error *err)
+{
+    struct master_reader r = {0};
+    enum err code = frameio_open(m->path, &r.in, err);
+    if (!code) code = find_planes(&r, nx, ny, err);
+    if (code) {
+        error_subject(err, m->path, 0);
+        master_close(&r);
+        return code;
+    }
+    *ret = r;
+    return ERR_OK;
+}
+
+enum err master_rows(struct master_reader *r, int64_t y0, int64_t y1, float *value, float *var, mask_t *mask, struct error *err)
+{
+    enum err code = frameio_read_rows_f32(r->in, r->sci, y0, y1, value, err);
+    if (!code) code = frameio_read_rows_f32(r->in, r->var, y0, y1, var, err);
+    return code ? code : frameio_read_rows_u16(r->in, r->mask, y0, y1, mask, err);
+}

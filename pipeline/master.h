@@ -11,6 +11,7 @@
 #include "common/calibset.h"
 #include "common/digest.h"
 #include "common/frame.h"
+#include "common/frameio.h"
 #include "common/instrument.h"
 #include "processors/calibrate.h"
 
@@ -61,6 +62,16 @@ enum err master_sum(struct master_info *m, struct error *err);
 /* Planes of a master; frame_release() frees them. ERR_SHAPE if it is not nx by ny. */
 enum err master_load(const struct master_info *m, int64_t nx, int64_t ny, struct frame *ret, struct error *err);
 struct master_planes master_planes_of(const struct frame *f);
+
+/* The same row by row, for plans that are worked out without the whole master in memory. One reader per thread. */
+struct master_reader {
+    struct frameio_in *in;
+    int sci, var, mask;       /* HDUs, 0 where there is none */
+};
+enum err master_open(const struct master_info *m, int64_t nx, int64_t ny, struct master_reader *ret, struct error *err);
+/* Rows [y0, y1) into planes of (y1 - y0) * nx pixels each. */
+enum err master_rows(struct master_reader *r, int64_t y0, int64_t y1, float *value, float *var, mask_t *mask, struct error *err);
+void master_close(struct master_reader *r); /* takes a zeroed one */
 
 /* "masters/bias_arcsat_bin1x1_0123456789ab.fits" for what `c` says. Returned: buf. */
 const char *master_name(char *buf, int size, const struct calib *c, const char *key);

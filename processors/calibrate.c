@@ -36,48 +36,63 @@ static float plan_variance(float bias_var, float dark_var, float electrons, floa
     return bias_var * (1.0f - shared) * (1.0f - shared) + (own > 0.0f ? own : 0.0f) + (electrons > 0.0f ? electrons : 0.0f);
 }
 
-static void plan_dark_rows(struct calibrate_plan *p, const struct master_planes *bias, const struct master_planes *dark,
-                           float t, int64_t from, int64_t to)
+/* n pixels from pixel `at` of the plan; the masters' planes begin there. */
+static void plan_dark_pixels(struct calibrate_plan *p, int64_t at, int64_t n, const struct master_planes *bias,
+                             const struct master_planes *dark, float t)
 {
     float shared = bias && dark ? (float)dark->bias_scale * t : 0.0f;
-    for (int64_t i = from; i < to; i++) {
+    float *restrict subtract = p->subtract + at, *restrict add_var = p->add_var + at;
+    mask_t *restrict mask = p->mask + at;
+    for (int64_t i = 0; i < n; i++) {
         float electrons = dark ? dark->value[i] * t : 0.0f, value = (bias ? bias->value[i] : 0.0f) + electrons;
         float var = plan_variance(bias && bias->var ? bias->var[i] : 0.0f, dark && dark->var ? dark->var[i] : 0.0f, electrons, t, shared);
         bool good = isfinite(value) && isfinite(var);
-        p->subtract[i] = good ? value : 0.0f;
-        p->add_var[i] = good ? var : 0.0f;
-        if (!good) p->mask[i] |= MASK_BAD;
+        subtract[i] = good ? value : 0.0f;
+        add_var[i] = good ? var : 0.0f;
+        if (!good) mask[i] |= MASK_BAD;
     }
 }
 
-static void plan_flat_rows(struct calibrate_plan *p, const struct master_planes *flat, float low, int64_t from, int64_t to)
+static void plan_flat_pixels(struct calibrate_plan *p, int64_t at, int64_t n, const struct master_planes *flat, float low)
 {
-    for (int64_t i = from; i < to; i++) {
+    float *restrict inv_flat = p->inv_flat + at, *restrict flat_rel_var = p->flat_rel_var + at;
+    mask_t *restrict mask = p->mask + at;
+    for (int64_t i = 0; i < n; i++) {
         float v = flat->value[i];
         bool good = isfinite(v) && v > low && v > 0.0f;
         float inv = good ? 1.0f / v : 1.0f;
         float rel = good && flat->var ? flat->var[i] * inv * inv : 0.0f;
-        p->inv_flat[i] = inv;
-        p->flat_rel_var[i] = isfinite(rel) ? rel : 0.0f;
-        if (!good) p->mask[i] |= MASK_LOWFLAT;
+        inv_flat[i] = inv;
+        flat_rel_var[i] = isfinite(rel) ? rel : 0.0f;
+        if (!good) mask[i] |= MASK_LOWFLAT;
     }
 }
 
-static void plan_mask_rows(struct calibrate_plan *p, const struct master_planes *m, int64_t from, int64_t to)
+static void plan_mask_pixels(struct calibrate_plan *p, int64_t at, int64_t n, const struct master_planes *m)
 {
     if (!m || !m->mask) return;
-    for (int64_t i = from; i < to; i++) p->mask[i] |= m->mask[i];
+    for (int64_t i = 0; i < n; i++) p->mask[at + i] |= m->mask[i];
 }
 
-enum err calibrate_plan_make(int64_t nx, int64_t ny, const struct master_planes *bias, const struct master_planes *dark,
-                             const struct master_planes *flat, double darktime_s, double low_flat,
-                             struct calibrate_plan *ret, struct error *err)
+void calibrate_plan_rows(struct calibrate_plan *p, int64_t y0, int64_t y1, const struct master_planes *bias,
+                         const struct master_planes *dark, const struct master_planes *flat, double darktime_s, double low_flat)
+{
+    int64_t at = y0 * p->nx, n = (y1 - y0) * p->nx;
+    memset(p->mask + at, 0, (size_t)n * sizeof *p->mask);
+    if (bias || dark) plan_dark_pixels(p, at, n, bias, dark, (float)darktime_s);
+    if (flat) plan_flat_pixels(p, at, n, flat, (float)low_flat);
+    plan_mask_pixels(p, at, n, bias);
+    plan_mask_pixels(p, at, n, dark);
+    plan_mask_pixels(p, at, n, flat);
+}
+
+enum err calibrate_plan_alloc(int64_t nx, int64_t ny, bool subtract, bool flat, struct calibrate_plan *ret, struct error *err)
 {
     struct calibrate_plan p = {.nx = nx, .ny = ny};
     size_t npix = (size_t)nx * (size_t)ny;
-    p.mask = mem_zarray(npix, sizeof *p.mask);
+    p.mask = mem_array(npix, sizeof *p.mask);
     bool ok = p.mask;
-    if (bias || dark) {
+    if (subtract) {
         p.subtract = mem_array(npix, sizeof(float));
         p.add_var = mem_array(npix, sizeof(float));
         ok = ok && p.subtract && p.add_var;
@@ -91,18 +106,34 @@ enum err calibrate_plan_make(int64_t nx, int64_t ny, const struct master_planes 
         calibrate_plan_release(&p);
         return ERROR(err, ERR_NOMEM, "no memory for the calibration of %lld x %lld pixels", (long long)nx, (long long)ny);
     }
+    *ret = p;
+    return ERR_OK;
+}
+
+/* The planes of a master from pixel `at` on. */
+static struct master_planes planes_from(const struct master_planes *m, int64_t at)
+{
+    return (struct master_planes){m->value + at, m->var ? m->var + at : NULL, m->mask ? m->mask + at : NULL, m->bias_scale};
+}
+
+enum err calibrate_plan_make(int64_t nx, int64_t ny, const struct master_planes *bias, const struct master_planes *dark,
+                             const struct master_planes *flat, double darktime_s, double low_flat,
+                             struct calibrate_plan *ret, struct error *err)
+{
+    struct calibrate_plan p;
+    enum err code = calibrate_plan_alloc(nx, ny, bias || dark, flat, &p, err);
+    if (code) return code;
     int64_t nblocks = row_blocks(ny);
-    float t = (float)darktime_s, low = (float)low_flat;
     /* Each block writes its own rows of the plan. */
-#pragma omp parallel for default(none) shared(p, bias, dark, flat, t, low, nblocks, nx, ny) schedule(dynamic, 1)
+#pragma omp parallel for default(none) shared(p, bias, dark, flat, darktime_s, low_flat, nblocks, nx, ny) schedule(dynamic, 1)
     for (int64_t b = 0; b < nblocks; b++) {
         int64_t y0, y1;
         row_block(ny, b, &y0, &y1);
-        if (bias || dark) plan_dark_rows(&p, bias, dark, t, y0 * nx, y1 * nx);
-        if (flat) plan_flat_rows(&p, flat, low, y0 * nx, y1 * nx);
-        plan_mask_rows(&p, bias, y0 * nx, y1 * nx);
-        plan_mask_rows(&p, dark, y0 * nx, y1 * nx);
-        plan_mask_rows(&p, flat, y0 * nx, y1 * nx);
+        struct master_planes mb, md, mf;
+        if (bias) mb = planes_from(bias, y0 * nx);
+        if (dark) md = planes_from(dark, y0 * nx);
+        if (flat) mf = planes_from(flat, y0 * nx);
+        calibrate_plan_rows(&p, y0, y1, bias ? &mb : NULL, dark ? &md : NULL, flat ? &mf : NULL, darktime_s, low_flat);
     }
     *ret = p;
     return ERR_OK;

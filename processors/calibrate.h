@@ -13,6 +13,7 @@
 #ifndef NIGHTSHIFT_PROCESSORS_CALIBRATE_H
 #define NIGHTSHIFT_PROCESSORS_CALIBRATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/err.h"
@@ -46,6 +47,12 @@ struct calibrate_plan {
 enum err calibrate_plan_make(int64_t nx, int64_t ny, const struct master_planes *bias, const struct master_planes *dark,
                              const struct master_planes *flat, double darktime_s, double low_flat,
                              struct calibrate_plan *ret, struct error *err);
+/* The same in pieces, for masters that are read band by band: planes for the steps that are taken, their rows to be filled
+ * by calibrate_plan_rows(). */
+enum err calibrate_plan_alloc(int64_t nx, int64_t ny, bool subtract, bool flat, struct calibrate_plan *ret, struct error *err);
+/* Fill rows [y0, y1); the masters' planes begin at row y0. Threads: any, each its own rows. */
+void calibrate_plan_rows(struct calibrate_plan *p, int64_t y0, int64_t y1, const struct master_planes *bias,
+                         const struct master_planes *dark, const struct master_planes *flat, double darktime_s, double low_flat);
 void calibrate_plan_release(struct calibrate_plan *p);
 
 struct calibrate_counts {
