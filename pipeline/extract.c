@@ -122,6 +122,7 @@ static enum err sex_detection(struct extract_options *o, const struct sex_config
     o->detect.clean_param = c->clean_param;
     o->detect.compat = true;
     o->noise = noise[c->weight_type];
+    o->weight_gain = c->weight_gain;
     o->weight_thresh = real_at(&c->weight_thresh, 0, NAN);
     o->detect.filter = NULL;
     if (!c->filter) return ERR_OK;
@@ -221,8 +222,31 @@ static double scale_of(const struct frame *f, struct skycoord *sky, const struct
     return scale > 0.0 ? scale : 1.0;
 }
 
-/* The noise plane that was asked for, NULL when it is constant. Weights and relative variances are scaled to the rms of
- * the background (Source Extractor's RESCALE_WEIGHTS). */
+/* Variance of one pixel from the map of the user or the rms of the background; 0: not usable. */
+static float noise_of(const struct extract_options *o, float w, float rms)
+{
+    if (o->noise == NOISE_BACKGROUND) return rms * rms;
+    bool beyond = o->noise == NOISE_WEIGHT ? w <= (float)o->weight_thresh : w >= (float)o->weight_thresh; /* NaN: never */
+    float var = o->noise == NOISE_WEIGHT ? 1.0f / w : o->noise == NOISE_VARIANCE_MAP ? w : w * w;
+    return w > 0.0f && isfinite(var) && !beyond ? var : 0.0f;
+}
+
+/* What relative variances are multiplied by: the median over the meshes of rms^2 over their mean (RESCALE_WEIGHTS). */
+static double noise_scale(const struct frame *f, const struct background *b, const float *v, double *work)
+{
+    int64_t m = 0, size_x = b->options.mesh_nx, size_y = b->options.mesh_ny;
+    for (int64_t g = 0; g < b->gx * b->gy; g++) {
+        double sum = 0, n = 0;
+        int64_t x0 = g % b->gx * size_x, y0 = g / b->gx * size_y;
+        for (int64_t y = y0; y < y0 + size_y && y < f->ny; y++)
+            for (int64_t x = x0; x < x0 + size_x && x < f->nx; x++)
+                if (v[y * f->nx + x] > 0.0f) sum += (double)v[y * f->nx + x], n++;
+        if (n > 0 && b->rms[g] > 0.0f) work[m++] = (double)b->rms[g] * (double)b->rms[g] * n / sum;
+    }
+    return m ? median_f64(work, m) : 1.0;
+}
+
+/* The noise plane that was asked for, NULL when it is constant. */
 static enum err noise_plane(const struct frame *f, const struct extract_options *o, const struct background *b, float **ret, struct error *err)
 {
     *ret = NULL;
@@ -231,28 +255,19 @@ static enum err noise_plane(const struct frame *f, const struct extract_options 
     if (map && (!o->weight || o->weight_nx != f->nx || o->weight_ny != f->ny))
         return ERROR(err, ERR_SHAPE, "the weight map is %lld x %lld, the image %lld x %lld", (long long)o->weight_nx, (long long)o->weight_ny, (long long)f->nx, (long long)f->ny);
     float *v = mem_array((size_t)frame_npix(f), sizeof *v), *row = mem_array((size_t)f->nx, sizeof *row);
-    double *scratch = mem_array((size_t)background_scratch(b), sizeof *scratch);
-    double *ratio = mem_array((size_t)f->ny, sizeof *ratio), scale = 1.0;
-    enum err e = ERR_OK;
-    if (!v || !row || !scratch || !ratio) e = ERROR(err, ERR_NOMEM, "no memory for a noise map");
-    int64_t good_rows = 0;
+    double *scratch = mem_array((size_t)background_scratch(b), sizeof *scratch), *work = mem_array((size_t)(b->gx * b->gy), sizeof *work);
+    enum err e = v && row && scratch && work ? ERR_OK : ERROR(err, ERR_NOMEM, "no memory for a noise map");
     for (int64_t y = 0; !e && y < f->ny; y++) {
-        double sum = 0, n = 0;
         background_rms_row(b, y, scratch, row);
-        for (int64_t x = 0; x < f->nx; x++) {
-            int64_t i = y * f->nx + x;
-            float w = map ? o->weight[i] : row[x], var = o->noise == NOISE_WEIGHT ? 1.0f / w : o->noise == NOISE_VARIANCE_MAP ? w : w * w;
-            bool beyond = o->noise == NOISE_WEIGHT ? w <= (float)o->weight_thresh : w >= (float)o->weight_thresh;
-            v[i] = w > 0.0f && isfinite(var) && !(map && beyond) ? var : 0.0f;
-            if (v[i] > 0.0f) sum += (double)(row[x] * row[x] / v[i]), n++;
-        }
-        if (n > 0) ratio[good_rows++] = sum / n;
+        for (int64_t x = 0; x < f->nx; x++) v[y * f->nx + x] = noise_of(o, map ? o->weight[y * f->nx + x] : 0.0f, row[x]);
     }
-    if (!e && (o->noise == NOISE_WEIGHT || o->noise == NOISE_VARIANCE_MAP) && good_rows) scale = median_f64(ratio, good_rows);
-    for (int64_t i = 0; !e && scale != 1.0 && i < frame_npix(f); i++) v[i] *= (float)scale;
+    if (!e && (o->noise == NOISE_WEIGHT || o->noise == NOISE_VARIANCE_MAP)) {
+        float scale = (float)noise_scale(f, b, v, work);
+        for (int64_t i = 0; i < frame_npix(f); i++) v[i] *= scale;
+    }
     free(row);
     free(scratch);
-    free(ratio);
+    free(work);
     if (e)
         free(v);
     else
@@ -380,7 +395,8 @@ static enum err measure_frame(const struct frame *f, const struct extract_option
     if (!noise && o->use_variance && f->var) e = sky_variance(f, s->value, s->gain, &variance, err);
     if (e) return e;
     struct image_view view = {.nx = f->nx, .ny = f->ny, .value = s->value, .sigma2 = variance ? variance : noise, .sigma2_const = s->rms * s->rms,
-                              .mask = f->mask, .segment = s->objects.segment, .gain = s->gain, .saturate = s->saturate};
+                              .mask = f->mask, .segment = s->objects.segment, .gain = s->gain,
+                              .gain_sigma2 = noise && o->weight_gain ? s->rms * s->rms : 0.0f, .saturate = s->saturate};
     struct measure_options m = measure_plan(o, s);
     e = measure_objects(&view, &s->objects, &s->background, &m, ret, want_locus ? locus : NULL, err);
     free(variance);

@@ -36,6 +36,7 @@ struct extract_options {
     float *weight;            /* nx * ny for NOISE_RMS, NOISE_VARIANCE_MAP, NOISE_WEIGHT; owned */
     int64_t weight_nx, weight_ny;
     double weight_thresh;     /* pixels beyond it are not used; NaN: none */
+    bool weight_gain;         /* the gain goes with the weight (WEIGHT_GAIN) */
     bool use_variance;        /* errors from the frame's VAR plane where it has one */
     double gain;              /* electrons per image unit, 0: no photon noise; the header's GAIN goes first ... */
     bool gain_forced;         /* ... unless this says otherwise */

@@ -148,7 +148,7 @@ static float put_isophote(const struct job *j, int64_t i)
     const struct object *o = &j->objects->o[i];
     struct isophote iso;
     shape_isophote(j->view, o, j->objects->pixels + o->first, &iso);
-    struct sums sum = {.flux = o->flux, .variance = iso.variance};
+    struct sums sum = {.flux = o->flux, .variance = iso.variance, .area = (double)o->npix};
     double error = flux_error(&sum, j->view);
     struct ellipse_shape e = shape_ellipse(iso.errx2, iso.erry2, iso.errxy, iso.err_floor);
     PUT(fluxerr_iso, (float)error);

@@ -23,6 +23,7 @@ struct image_view {
     const int32_t *segment; /* 0: sky, else object index + 1; -1: above the threshold in a group too small to be an
                                object (Source Extractor keeps those out of apertures too); NULL before detection */
     float gain;             /* electrons per image unit for the photon noise of objects; 0: infinite (no photon term) */
+    float gain_sigma2;      /* > 0: the gain goes as gain_sigma2 / sigma2 of the pixel (WEIGHT_GAIN); 0: it is constant */
     float saturate;         /* image units above the local background plus background: raw level; INFINITY: none */
 };
 

@@ -202,6 +202,7 @@ struct sums sum_circle(struct stamp *s, const struct image_view *view, double x,
 double flux_error(const struct sums *f, const struct image_view *view)
 {
     double photons = view->gain > 0.0f && f->flux > 0.0 ? f->flux / (double)view->gain : 0.0;
+    if (view->gain_sigma2 > 0.0f && f->area > 0.0) photons *= f->variance / f->area / (double)view->gain_sigma2;
     return sqrt(f->variance + photons);
 }
 

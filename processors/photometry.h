@@ -61,7 +61,8 @@ struct sums {
 struct sums sum_ellipse(struct stamp *s, const struct image_view *view, double x, double y, double cxx, double cyy, double cxy, double k);
 /* Pixels split 5 x 5 where the circle cuts them. */
 struct sums sum_circle(struct stamp *s, const struct image_view *view, double x, double y, double radius);
-/* sqrt(variance + flux/gain): the photon noise of the object only when its flux is positive. */
+/* sqrt(variance + flux/gain): the photon noise of the object only when its flux is positive. A gain that varies is that of
+ * the mean variance of the area. */
 double flux_error(const struct sums *f, const struct image_view *view);
 
 struct kron {

@@ -269,6 +269,8 @@ static void window_moments(const struct stamp *s, const struct window_query *q, 
                            struct window_sums *ret)
 {
     const v8f slope = SPLAT((float)(-0.5 / q->rmax)), gain = SPLAT((float)q->inv_gain), flat = SPLAT((float)q->sigma2);
+    const bool relative = q->inv_gain_sigma2 > 0.0;
+    const v8f scale = SPLAT((float)q->inv_gain_sigma2);
     v8f sv = {0}, svx = {0}, svy = {0}, svxx = {0}, svyy = {0}, svxy = {0}, se = {0}, sexx = {0}, seyy = {0}, sexy = {0};
     for (int32_t j = j0; j < j1; j++) {
         const float *row = s->value + (int64_t)j * s->stride, *var = s->sigma2 ? s->sigma2 + (int64_t)j * s->stride : NULL;
@@ -277,7 +279,9 @@ static void window_moments(const struct stamp *s, const struct window_query *q, 
         for (int32_t k = k0; k < k1; k += LANES) {
             v8f dx = LOAD(s->dx + k), v = LOAD(row + k), w;
             WINDOW_WEIGHT(w, dx, LOAD(s->wx + k), slope, edge);
-            v8f wv = w * v, we = w * w * ((var ? LOAD(var + k) : flat) + MAX0(v) * gain);
+            v8f noise = var ? LOAD(var + k) : flat, photons = MAX0(v) * gain;
+            if (relative) photons *= noise * scale;
+            v8f wv = w * v, we = w * w * (noise + photons);
             v8f wvx = wv * dx, wex = we * dx; /* columns beyond the stamp: 0 * 1e9 is 0 */
             r0 += wv;
             r1 += wvx;

@@ -17,7 +17,8 @@ struct window_sums {
 };
 struct window_query {
     double fx, fy, sigma, rmax;
-    double sigma2, inv_gain;   /* constant variance when the stamp has none of its own */
+    double sigma2, inv_gain;   /* constant variance when the stamp has none of its own; its photon noise is v * inv_gain */
+    double inv_gain_sigma2;    /* > 0: ... times this and the pixel's variance */
     bool moments;
 };
 

@@ -35,7 +35,7 @@ static void centroid_errors(const struct image_view *view, const struct object *
     for (int64_t i = 0; i < o->npix; i++) {
         double c = (double)p[i].cvalue, e = variance_at(view, &p[i]), dx = p[i].x - o->x, dy = p[i].y - o->y;
         r->variance += e;
-        e += c > 0.0 ? c * gain : 0.0;
+        e += c > 0.0 ? c * gain * (view->gain_sigma2 > 0.0f ? e / (double)view->gain_sigma2 : 1.0) : 0.0;
         flux += c;
         total += e;
         r->errx2 += e * dx * dx;
@@ -133,7 +133,8 @@ static struct window_query window_search(struct stamp *s, const struct image_vie
 {
     const struct photometry_kernels *kernels = photometry_kernels_now();
     struct window_query q = {.sigma = window_sigma(r50), .sigma2 = (double)view->sigma2_const,
-                             .inv_gain = view->gain > 0.0f ? 1.0 / (double)view->gain : 0.0};
+                             .inv_gain = view->gain > 0.0f ? 1.0 / (double)view->gain : 0.0,
+                             .inv_gain_sigma2 = view->gain_sigma2 > 0.0f ? 1.0 / (double)view->gain_sigma2 : 0.0};
     double x = r->x, y = r->y, roam = WINDOW_ROAM * q.sigma + 1.0;
     q.rmax = WINDOW_SIGMAS * q.sigma;
     for (r->niter = 1; r->niter <= WINDOW_ITERATIONS; r->niter++) {
