@@ -9,6 +9,7 @@ extern const struct verb jobrunner_verbs[];
 #define SCAN_SYNOPSIS "DIR|FILE... [--without LIST] [--json]"
 #define SCAN_SUMMARY  "what each file is, which masters would serve it, what is held or refused"
 int scan_main(int argc, char **argv);
+int verb_run(int argc, char **argv); /* verb_run.c */
 
 #define DOCTOR_SYNOPSIS "[--out DIR] [--json]"
 #define DOCTOR_SUMMARY  "is this machine fit for the work? each finding with what to do"

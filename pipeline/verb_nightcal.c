@@ -96,6 +96,29 @@ static int report(struct cli *cli, const struct nightcal *c, const char *out)
     return code;
 }
 
+/* "@FILE" stands for the paths in FILE, one a line. text: holds them. */
+static enum err expand(const struct cli_strings *operands, struct cli_strings *ret, char **text, struct error *err)
+{
+    if (operands->n != 1 || operands->v[0][0] != '@') {
+        *ret = *operands;
+        return ERR_OK;
+    }
+    FILE *f = fopen(operands->v[0] + 1, "re");
+    size_t size = 0;
+    if (!f || getdelim(text, &size, 0, f) < 0) {
+        if (f) fclose(f);
+        return ERROR(err, ERR_NOT_FOUND, "cannot read the list '%s'", operands->v[0] + 1);
+    }
+    fclose(f);
+    int n = 0;
+    for (char *p = *text; *p; p++) n += *p == '\n';
+    ret->v = calloc((size_t)n + 2, sizeof *ret->v);
+    if (!ret->v) return ERROR(err, ERR_NOMEM, "no memory for a list of %d catalogues", n);
+    char *save = NULL;
+    for (char *line = strtok_r(*text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) ret->v[ret->n++] = line;
+    return ERR_OK;
+}
+
 int verb_nightcal(int argc, char **argv)
 {
     struct cli cli;
@@ -110,15 +133,17 @@ int verb_nightcal(int argc, char **argv)
     while (strcmp(verb->name, "nightcal")) verb++;
     int done = cli_parse(&cli, verb, argc, argv, options);
     if (done >= 0) return done;
-    if (!cli.operands.n) {
-        ERROR(&err, ERR_USAGE, "no catalogue is named");
-        done = cli_fail(&cli, &err);
-    } else if (nightcal_run(cli.operands.v, cli.operands.n, &c, &err)) {
+    struct cli_strings files = {0};
+    char *text = NULL;
+    if (!cli.operands.n) ERROR(&err, ERR_USAGE, "no catalogue is named");
+    if (err.code || expand(&cli.operands, &files, &text, &err) || nightcal_run(files.v, files.n, &c, &err)) {
         done = cli_fail(&cli, &err);
     } else {
         done = report(&cli, &c, out);
         nightcal_release(&c);
     }
+    if (files.v != cli.operands.v) free(files.v);
+    free(text);
     cli_release(&cli);
     return done;
 }
