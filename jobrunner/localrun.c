@@ -205,8 +205,8 @@ static enum err do_image(struct worker *w, const struct ledger_chunk *c, const s
         ended = one_try(w, c, image, &v, &told, &e, err);
     }
     if (!e && !told) REPEAT(w->run, w->db, e, ledger_image_outcome(w->db, c, image->id, v.outcome, v.cause, v.message, err), err);
-    if (!e && strcmp(v.outcome, "done"))
-        log_event(LOG_WARN, v.outcome, LOG_STR("file", image->path), LOG_STR("cause", v.cause), LOG_STR("message", v.message));
+    if (!e && strcmp(v.outcome, "done")) /* a held frame may still be solved by its neighbours: the table at the end tells */
+        log_event(strcmp(v.outcome, "held") ? LOG_WARN : LOG_DEBUG, v.outcome, LOG_STR("file", image->path), LOG_STR("cause", v.cause), LOG_STR("message", v.message));
     if (!e) progress_step(w->run->progress, 1);
     return e;
 }

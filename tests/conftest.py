@@ -10,7 +10,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests/support"))  # damage, outcome, starfield: helpers every folder may import
+sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / "tests/e2e")]  # damage, outcome, starfield: helpers every folder may import
 
 # A line that ends a run: "nightshift VERB: ...". Progress and warnings carry a level of their own.
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
