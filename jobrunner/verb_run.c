@@ -76,7 +76,7 @@ static void print_nights(struct localrun *r)
                               "SELECT count(*), coalesce(sum(n_det), 0), percentile_cont(0.5) WITHIN GROUP (ORDER BY seeing_arcsec),"
                               " percentile_cont(0.5) WITHIN GROUP (ORDER BY mag_lim), min(magzero), max(magzero),"
                               " (SELECT count(DISTINCT object_id) FROM association WHERE night = $1::int)"
-                              " FROM ccd WHERE night = $1::int AND published_at IS NOT NULL AND retired_at IS NULL",
+                              " FROM published_ccd WHERE night = $1::int",
                               1, (const char *const[]){night}, &q, NULL);
         if (!e) {
             printf("night %s: %lld CCD images, %lld detections, %lld objects", night, (long long)db_i64(q, 0, 0), (long long)db_i64(q, 0, 1), (long long)db_i64(q, 0, 6));
