@@ -176,7 +176,7 @@ static enum err match_exposure(struct night_work *w, int64_t first, int64_t end,
     }
     for (int64_t i = first; i < end && !e; i++) {
         struct row *d = &w->rows[i];
-        int64_t id;
+        int64_t id = 0;
         if (d->object >= 0) continue;
         e = free_id(w, d->ra, d->dec, &id, err);
         if (!e) e = skymatch_add(&w->sky, id, d->ra, d->dec, &d->object, err);

@@ -374,7 +374,11 @@ static enum err one_step(struct localrun *r, int stage, struct error *err)
             enum err told = ERR_OK;
             if (!e) REPEAT(r, r->db, told, ledger_chunk_end(r->db, &c, true, "", 0, err), err);
             else if (again) REPEAT(r, r->db, told, ledger_chunk_end(r->db, &c, false, err_name(e), 1, err), err);
-            else if (e != ERR_INTERRUPTED) told = ledger_chunk_fail(r->db, &c, err_name(e), NULL);
+            else if (e != ERR_INTERRUPTED && stage == STAGE_REPORT) { /* the catalogue is whole without its picture book */
+                if (err) log_error(err);
+                e = ERR_OK;
+                REPEAT(r, r->db, told, ledger_chunk_end(r->db, &c, true, "internal", 0, err), err);
+            } else if (e != ERR_INTERRUPTED) told = ledger_chunk_fail(r->db, &c, err_name(e), NULL);
             if (again || told == ERR_LEASE_LOST) e = ERR_OK;
         }
         ledger_chunk_release(&c);
