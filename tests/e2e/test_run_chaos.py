@@ -86,10 +86,10 @@ def test_random_kills_change_nothing(nightshift, raw):
         night = new_night(nightshift)
         runs += 1
         try:
-            budget = rng.randint(3, 12)  # kills of this night; then it is left alone to finish
+            budget = rng.randint(6, 18)  # kills of this night; then it is left alone to finish
             process = night.start(raw)
             while budget:
-                time.sleep(rng.uniform(0, seconds / 4))
+                time.sleep(rng.uniform(0, seconds / 6))
                 if process.poll() is not None:
                     if process.returncode == 0:
                         break
