@@ -94,6 +94,7 @@ struct httpd {
     pthread_cond_t work;             /* the queue has something, or the end has come */
     struct http_request *first, *last;
     int waiting;
+    struct metric *gauge;            /* of waiting */
     int active;                      /* dispatched and not completed; atomic */
     bool stopping, draining;         /* atomic */
     uint64_t serial;
@@ -334,6 +335,7 @@ static struct http_request *take_work(struct httpd *h)
         h->first = r->next;
         if (!h->first) h->last = NULL;
         h->waiting--;
+        metric_set(h->gauge, h->waiting);
     }
     pthread_mutex_unlock(&h->lock);
     return r;
@@ -364,6 +366,7 @@ static bool enqueue(struct httpd *h, struct http_request *r)
         else h->first = r;
         h->last = r;
         h->waiting++;
+        metric_set(h->gauge, h->waiting);
         pthread_cond_signal(&h->work);
     }
     pthread_mutex_unlock(&h->lock);
@@ -514,6 +517,7 @@ struct httpd *httpd_new(const struct httpd_options *opt)
     h->bind = strdup(opt->bind ? opt->bind : "127.0.0.1");
     h->workers = calloc((size_t)h->opt.workers, sizeof *h->workers);
     h->listen_fd = -1;
+    h->gauge = metric_get(METRIC_GAUGE, "nightshift_http_waiting", "", "requests that wait for a worker");
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->work, NULL);
     if (!h->bind || !h->workers) {

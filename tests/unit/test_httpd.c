@@ -11,6 +11,7 @@
 static struct httpd *server;
 static char base[64];
 static _Atomic int hold; /* the slow handler waits for this */
+static _Atomic int running; /* slow handlers under way */
 
 static void hello(struct http_request *r, struct http_response *w, void *user)
 {
@@ -33,7 +34,9 @@ static void stream(struct http_request *r, struct http_response *w, void *user)
 static void slow(struct http_request *r, struct http_response *w, void *user)
 {
     (void)r, (void)user;
+    running++;
     while (hold) usleep(1000);
+    running--;
     http_printf(w, "done");
 }
 
@@ -170,6 +173,15 @@ static void *ask_slow(void *user)
     return NULL;
 }
 
+static void wait_until(_Atomic int *counter, int want, const struct metric *gauge)
+{
+    for (int i = 0; i < 20000; i++) {
+        if (counter ? *counter == want : metric_value(gauge) == want) return;
+        usleep(1000);
+    }
+    fail_msg("waited 20 s for %d", want);
+}
+
 static void test_httpd__full_queue_answers_503_and_health_goes_on(void **state)
 {
     (void)state;
@@ -177,17 +189,21 @@ static void test_httpd__full_queue_answers_503_and_health_goes_on(void **state)
     pthread_t threads[N];
     long status[N];
     hold = 1;
-    for (int i = 0; i < N; i++) { /* one after the other: a request that a worker has not yet taken counts as waiting */
+    /* Two run, two wait; only then do the others ask. */
+    struct metric *waiting = metric_get(METRIC_GAUGE, "nightshift_http_waiting", "", "");
+    for (int i = 0; i < N; i++) {
         pthread_create(&threads[i], NULL, ask_slow, &status[i]);
-        usleep(50 * 1000);
+        if (i < 2) wait_until(&running, i + 1, NULL);
+        else if (i < 4) wait_until(NULL, i - 1, waiting);
     }
+    for (int i = 4; i < N; i++) pthread_join(threads[i], NULL);
     struct answer a = ask("/healthz", NULL);
     assert_string_equal(a.body, "ok");
     free(a.body);
     hold = 0;
     int good = 0, busy = 0;
     for (int i = 0; i < N; i++) {
-        pthread_join(threads[i], NULL);
+        if (i < 4) pthread_join(threads[i], NULL);
         good += status[i] == 200;
         busy += status[i] == 503;
     }
@@ -213,7 +229,7 @@ static void test_httpd__drain_finishes_what_runs(void **state)
     long status = 0;
     hold = 1;
     pthread_create(&thread, NULL, ask_slow, &status);
-    usleep(100 * 1000);
+    wait_until(&running, 1, NULL);
     hold = 0;
     assert_int_equal(httpd_drain(server, 5), 0);
     pthread_join(thread, NULL);
