@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/arena.h"
+#include "common/units.h"
 #include "processors/profile.h"
 
 enum { NONE = -1 };
@@ -35,7 +36,7 @@ struct deblender {
     struct node *node;
     int32_t *order, *alive, *label;
     uint8_t *level;
-    float *most;                 /* light of the part that has an outer pixel so far */
+    float *light;                /* strongest light of a part on an outer pixel */
     struct object_pixel *copy;
     int32_t *grid;               /* pixel index of each place of the bounding box with a margin of 1; NONE between calls */
     int64_t grid_room;
@@ -68,12 +69,12 @@ static void free_pixels(struct deblender *d)
     free(d->alive);
     free(d->label);
     free(d->level);
-    free(d->most);
+    free(d->light);
     free(d->copy);
     d->node = NULL;
     d->order = d->alive = d->label = NULL;
     d->level = NULL;
-    d->most = NULL;
+    d->light = NULL;
     d->copy = NULL;
     d->room = 0;
 }
@@ -97,9 +98,9 @@ static bool reserve_pixels(struct deblender *d, int64_t n)
     d->alive = mem_array((size_t)room, sizeof *d->alive);
     d->label = mem_array((size_t)room, sizeof *d->label);
     d->level = mem_array((size_t)room, sizeof *d->level);
-    d->most = mem_array((size_t)room, sizeof *d->most);
+    d->light = mem_array((size_t)room, sizeof *d->light);
     d->copy = mem_array((size_t)room, sizeof *d->copy);
-    if (!d->node || !d->order || !d->alive || !d->label || !d->level || !d->most || !d->copy) {
+    if (!d->node || !d->order || !d->alive || !d->label || !d->level || !d->light || !d->copy) {
         free_pixels(d);
         return false;
     }
@@ -327,6 +328,8 @@ static bool grow_tree(struct deblender *d, const struct deblend_options *o, cons
 
 /* ---- the outer pixels ---------------------------------------------------------------------------------------------- */
 
+enum { FAR = 70 }; /* exponent beyond which a profile is dark */
+
 static void measure_parts(struct deblender *d, const struct object_pixel *p)
 {
     for (int64_t k = 0; k < d->parts; k++) {
@@ -335,18 +338,17 @@ static void measure_parts(struct deblender *d, const struct object_pixel *p)
         for (int32_t m = 0; m < part->count; m++, i = d->node[i].next) d->copy[m] = p[i];
         struct profile *r = &part->profile;
         profile_measure(d->copy, part->count, d->threshold[part->level], NULL, r);
-        part->amplitude = r->cflux / (2 * 3.14159265358979 * r->a * r->b * r->truncation);
-        if (!(part->amplitude < 4.0 * r->cpeak)) part->amplitude = 4.0 * r->cpeak;
+        double rise = part->count / (2 * PI * r->a * r->b * r->truncation); /* of a Gaussian from the component's threshold */
+        part->amplitude = 4.0 * r->cpeak;
+        if (d->threshold[0] > 0 && rise < FAR) part->amplitude = fmin(d->threshold[0] * exp(rise), part->amplitude);
     }
 }
-
-enum { FAR = 70 }; /* exponent beyond which a profile is dark */
 
 /* Places of the bounding box that a part can light: half-open. */
 static void reach(const struct deblender *d, const struct part *part, int64_t ret[4])
 {
     const struct profile *r = &part->profile;
-    double hx = sqrt(2 * FAR * r->x2), hy = sqrt(2 * FAR * r->y2);
+    double wide = 2 * FAR * r->truncation, hx = sqrt(wide * r->x2), hy = sqrt(wide * r->y2);
     ret[0] = (int64_t)fmax(floor(r->x - hx) - d->xmin, 0);
     ret[1] = (int64_t)fmin(ceil(r->x + hx) + 1 - d->xmin, d->wide);
     ret[2] = (int64_t)fmax(floor(r->y - hy) - d->ymin, 0);
@@ -357,11 +359,12 @@ static double exponent(const struct part *part, const struct object_pixel *p)
 {
     const struct profile *r = &part->profile;
     double dx = p->x - r->x, dy = p->y - r->y;
-    return 0.5 * (r->cxx * dx * dx + r->cyy * dy * dy + r->cxy * dx * dy);
+    return 0.5 * (r->cxx * dx * dx + r->cyy * dy * dy + r->cxy * dx * dy) / r->truncation;
 }
 
-/* One part lights the outer pixels in its reach. core: pixels that belong to a branch. */
-static void light(struct deblender *d, const struct object_pixel *p, int64_t k, const uint8_t *core)
+/* One part lights the outer pixels in its reach; each remembers the strongest light and whose it was. core: pixels that
+ * belong to a branch. */
+static void shine(struct deblender *d, const struct object_pixel *p, int64_t k, const uint8_t *core)
 {
     const struct part *part = &d->part[k];
     int64_t box[4];
@@ -374,10 +377,9 @@ static void light(struct deblender *d, const struct object_pixel *p, int64_t k, 
             double e = exponent(part, &p[i]);
             if (!(e < FAR)) continue;
             float share = (float)(part->amplitude * exp(-e));
-            if (share > d->most[i] || d->label[i] == NONE) {
-                d->most[i] = share;
-                d->label[i] = (int32_t)k;
-            }
+            if (share <= d->light[i] && d->label[i] != NONE) continue;
+            d->light[i] = share;
+            d->label[i] = (int32_t)k;
         }
     }
 }
@@ -406,9 +408,9 @@ static bool share_out(struct deblender *d, const struct deblend_options *o, cons
     uint8_t *core = d->level; /* the levels have done their work */
     for (int64_t i = 0; i < n; i++) {
         core[i] = d->label[i] != NONE;
-        d->most[i] = 0;
+        d->light[i] = 0;
     }
-    for (int64_t k = 0; k < d->parts; k++) light(d, p, k, core);
+    for (int64_t k = 0; k < d->parts; k++) shine(d, p, k, core);
     for (int64_t i = 0; i < n; i++) dark += d->label[i] == NONE;
     if (o->max_cost > 0 && dark * d->parts > o->max_cost) return false;
     for (int64_t i = 0; dark && i < n; i++)
@@ -416,7 +418,7 @@ static bool share_out(struct deblender *d, const struct deblend_options *o, cons
     return true;
 }
 
-/* Bring the pixels of each part together. */
+/* Bring the pixels of each part together: those of the branch first, then the outer ones. core: as share_out() left it. */
 static void regroup(struct deblender *d, struct object_pixel *p, int64_t n, struct deblend_part *ret)
 {
     for (int64_t k = 0; k < d->parts; k++) ret[k] = (struct deblend_part){0, d->part[k].profile.x, d->part[k].profile.y};
@@ -427,7 +429,10 @@ static void regroup(struct deblender *d, struct object_pixel *p, int64_t n, stru
         at += ret[k].n;
     }
     memcpy(d->copy, p, (size_t)n * sizeof *p);
-    for (int64_t i = 0; i < n; i++) p[d->part[d->label[i]].head++] = d->copy[i];
+    const uint8_t *core = d->level;
+    for (int outer = 0; outer < 2; outer++)
+        for (int64_t i = 0; i < n; i++)
+            if (core[i] != outer) p[d->part[d->label[i]].head++] = d->copy[i];
 }
 
 enum err deblend_component(struct deblender *d, const struct deblend_options *o, struct object_pixel *p, int64_t n,

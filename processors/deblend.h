@@ -7,8 +7,8 @@
  *       0   /________________\
  *
  * Source: Bertin & Arnouts 1996, A&AS 117, 393, section 3.3: levels spaced exponentially between threshold and peak; a
- * branch counts when it has three pixels (fewer if minarea is smaller) and its light above its own level exceeds `mincont` times the light of the
- * whole component; at least two such branches must meet.
+ * branch counts when it has three pixels (fewer if minarea is smaller) and its light above its own level exceeds `mincont`
+ * times the light of the whole component; at least two such branches must meet.
  * Differences: the tree is grown once by union-find over pixels sorted by level, instead of labelling the component anew
  * at each level, so the cost is that of sorting the pixels; there is no limit on branches. A pixel outside the
  * branches goes to the branch whose Gaussian profile lights it most, where Source Extractor draws one with rand().
@@ -46,7 +46,8 @@ void deblender_free(struct deblender *d);
  * Given:     p, n       its pixels in raster order; filtered values above threshold
  *            threshold  > 0 for levels spaced exponentially, else they are linear
  *            minarea    pixels a branch needs; more than DEBLEND_AREA are not asked for
- * Returned:  p          reordered: the pixels of part 0, then of part 1, ...; raster order within each
+ * Returned:  p          reordered: the pixels of part 0, then of part 1, ...; in each those of the branch
+ *                       come first; both in raster order
  *            ret_parts  room for n / min(minarea, DEBLEND_AREA) + 1
  *            ret_n      how many parts, >= 1
  *            ret_limit  kept whole because of a limit

@@ -255,6 +255,8 @@ static bool margin_of(const struct work *w, int64_t c, const struct object_pixel
     }
     const struct runs *r = &w->runs;
     bool whole = n == r->comp_npix[c], compat = w->o->compat;
+    *ret = 0;
+    if (compat && n < w->o->minarea) return true; /* parts of blends may be that small: any wing hides them */
     if (compat && whole && n <= SCANORDER_MOST) {
         const int64_t *member = r->member + r->comp_first[c];
         if (!scanorder_values(s->order, r->run, member, r->comp_first[c + 1] - r->comp_first[c], s->values)) return false;

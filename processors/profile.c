@@ -22,16 +22,19 @@ static void ellipse(struct profile *r)
     r->cxy = -2 * r->xy / det;
 }
 
-/* A Gaussian of widths a and b has the area 2 pi a b ln(peak / level) above a level; the areas at two levels give a b. */
+/* A Gaussian of widths a and b has the area 2 pi a b ln(peak / level) above a level; the areas of the unfiltered pixels at
+ * two levels give a b. */
 static double truncation(const struct object_pixel *p, int64_t n, double threshold, const struct profile *r)
 {
-    double level = 0.5 * (threshold + r->cpeak);
-    if (!(threshold > 0) || !(level > threshold)) return 1;
-    int64_t above = 0;
-    for (int64_t i = 0; i < n; i++) above += p[i].cvalue > level;
-    double ab = (double)(n - above) / (2 * PI * -log(fmin(threshold / level, 0.99)));
-    double ratio = ab / (r->a * r->b);
-    return ratio > 0 && ratio < 1 ? ratio : 1;
+    double level = 0.5 * (threshold + r->peak);
+    if (!(threshold > 0) || !(level > 0)) return 1;
+    int64_t low = 0, high = 0;
+    for (int64_t i = 0; i < n; i++) {
+        low += p[i].value > threshold;
+        high += p[i].value > level;
+    }
+    double area = low > high ? (double)(low - high) : 1;
+    return fmin(area / (2 * PI * -log(fmin(threshold / level, 0.99)) * r->a * r->b), 1);
 }
 
 void profile_measure(const struct object_pixel *p, int64_t n, double threshold, const double *centre, struct profile *ret)
