@@ -252,11 +252,6 @@ enum err master_load(const struct master_info *m, int64_t nx, int64_t ny, struct
     return ERR_OK;
 }
 
-struct master_planes master_planes_of(const struct frame *f)
-{
-    return (struct master_planes){.value = f->sci, .var = f->var, .mask = f->mask};
-}
-
 /* ---- row by row --------------------------------------------------------------------------------------------------- */
 
 void master_close(struct master_reader *r)

@@ -61,7 +61,6 @@ enum err master_sum(struct master_info *m, struct error *err);
 
 /* Planes of a master; frame_release() frees them. ERR_SHAPE if it is not nx by ny. */
 enum err master_load(const struct master_info *m, int64_t nx, int64_t ny, struct frame *ret, struct error *err);
-struct master_planes master_planes_of(const struct frame *f);
 
 /* The same row by row, for plans that are worked out without the whole master in memory. One reader per thread. */
 struct master_reader {

@@ -232,6 +232,50 @@ static enum err take_file(struct reduce_request *r, struct reduce_work *w, const
     return code;
 }
 
+struct by_product {
+    const struct reduce_task *task;
+    int index;
+};
+
+static int by_product(const void *a, const void *b)
+{
+    const struct by_product *x = a, *y = b;
+    int order = strcmp(x->task->catalogue, y->task->catalogue);
+    return order ? order : x->index - y->index;
+}
+
+/* Raw files of one name in two folders would overwrite each other's products: the first stays, the others are held. The
+ * same file named twice is reduced once. */
+static enum err hold_twins(struct reduce_work *w, struct error *err)
+{
+    struct by_product *list = calloc((size_t)w->ntask + 1, sizeof *list);
+    if (!list) return ERROR(err, ERR_NOMEM, "no memory for %d frames", w->ntask);
+    int n = 0;
+    for (int i = 0; i < w->ntask; i++)
+        if (!w->task[i].code && w->task[i].catalogue[0]) list[n++] = (struct by_product){&w->task[i], i};
+    qsort(list, (size_t)n, sizeof *list, by_product);
+    enum err code = ERR_OK;
+    for (int i = 1, first = 0; i < n && !code; i++) {
+        struct reduce_task *t = &w->task[list[i].index];
+        const struct reduce_task *kept = list[first].task;
+        if (strcmp(t->catalogue, kept->catalogue)) {
+            first = i;
+            continue;
+        }
+        t->done = !strcmp(t->raw_sum, kept->raw_sum);
+        if (t->done) continue;
+        t->error = calloc(1, sizeof *t->error);
+        if (!t->error) code = ERROR(err, ERR_NOMEM, "no memory for %d frames", w->ntask);
+        else {
+            t->code = ERROR(t->error, ERR_HELD, "'%s' has the same name and would have the same products", kept->path);
+            error_subject(t->error, t->path, t->hdu);
+            error_hint(t->error, "reduce it into another folder");
+        }
+    }
+    free(list);
+    return code;
+}
+
 enum err reduce_work_out(struct reduce_request *request, const struct file_list *files, struct reduce_work *ret, struct error *err)
 {
     struct reduce_work w = {.sum = calloc((size_t)files->n + 1, sizeof *w.sum)};
@@ -252,6 +296,7 @@ enum err reduce_work_out(struct reduce_request *request, const struct file_list 
         }
         free(l);
     }
+    if (!code) code = hold_twins(&w, err);
     if (code) reduce_work_release(&w);
     else *ret = w;
     return code;
