@@ -16,6 +16,6 @@ def test_robustness__every_file_ends_well(verb, data, tmp_path, name):
 
 def test_robustness__scan_of_the_whole_folder_accounts_for_each_file(verb, data, tmp_path):
     """One scan over everything: a file more or less is an error of ours, a refused file is named."""
-    result = verb("scan")("scan", data / "robustness", code={0, 3, 10}, timeout=300)
+    result = verb("scan")("scan", data / "robustness", "--json", code={0, 3, 10}, timeout=300)
     missing = [p.name for p in (data / "robustness").rglob("*.fit*") if p.is_file() and p.name not in result.out + result.err]
     assert not missing, f"not mentioned: {missing}\n{result.explain()}"
