@@ -24,7 +24,7 @@ static void help(FILE *out)
     for (size_t r = 0; r < sizeof rooms / sizeof rooms[0]; r++) {
         if (!rooms[r].verbs[0].name) continue;
         fprintf(out, "\n%s\n", rooms[r].title);
-        for (const struct verb *v = rooms[r].verbs; v->name; v++) fprintf(out, "  %-10s %s\n", v->name, v->summary);
+        for (const struct verb *v = rooms[r].verbs; v->name; v++) fprintf(out, "  %-11s %s\n", v->name, v->summary);
     }
 }
 

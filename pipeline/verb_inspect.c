@@ -120,8 +120,16 @@ static enum err inspect_file(const char *path, const struct instruments *set, co
     int n = code ? 0 : raw_file_ccds(raw, hdus, 64);
     struct exposure_meta *m = n ? malloc(sizeof *m) : NULL;
     for (int i = 0; i < n && m && !code; i++) {
-        code = raw_file_meta(raw, hdus[i], s, m, NULL, err);
+        struct header h = {0};
+        code = frameio_read_header(path, hdus[i], &h, err);
+        bool product = !code && header_is_product(&h); /* its amplifier sections tell of the raw frame it was made from */
+        header_release(&h);
+        if (!code && !product) code = raw_file_meta(raw, hdus[i], s, m, NULL, err);
         if (code) break;
+        if (product) {
+            printf("  HDU %d is a product: its NS* cards say how it was made\n", hdus[i]);
+            continue;
+        }
         printf("  meaning of HDU %d by %s\n", hdus[i], instrument_path(raw_file_instrument(raw)));
         print_meta(m);
     }
