@@ -85,3 +85,27 @@ def test_astropy__values_are_finite_or_flagged(measured):
     for name in ("X_IMAGE", "Y_IMAGE", "XWIN_IMAGE", "ALPHA_J2000", "FLUX_AUTO", "FLUXERR_AUTO", "A_IMAGE", "B_IMAGE", "BACKGROUND"):
         assert np.isfinite(good[name]).all(), name
     assert (good["FLUXERR_AUTO"] > 0).all() and (good["A_IMAGE"] >= good["B_IMAGE"]).all()
+
+
+def test_astropy__calibrated_frame_of_reduce(verb, tmp_path):
+    """SCI, VAR and MASK open decompressed, with checksums, units and mask planes; SCI's sky is the catalogue's sky."""
+    program = verb("simulate", "master", "reduce")
+    program("simulate", tmp_path / "night", "--preset", "small-night", "--ccds", "1", "--frames", "1", code=0)
+    program("master", tmp_path / "night/raw", "--out", tmp_path / "out", code=0)
+    program("reduce", tmp_path / "night/raw", "--out", tmp_path / "out", code=0)
+    image = next((tmp_path / "out").rglob("*_cal.fits.fz"))
+    catalogue = next((tmp_path / "out").rglob("*_cat.fits"))
+    with fits.open(image, checksum=True) as hdus, fits.open(catalogue) as cat:
+        sci, var, mask = hdus["SCI"], hdus["VAR"], hdus["MASK"]
+        assert sci.data.shape == var.data.shape == mask.data.shape
+        assert sci.header["BUNIT"] == "electron" and var.header["BUNIT"] == "electron**2"
+        assert mask.header["MP_BAD"] == 0 and mask.header["MP_SATURATED"] == 1 and mask.header["MP_DETECTED"] == 12
+        good = mask.data == 0
+        # The variance is that of the sky's pixels: clipped scatter against its square root, to 5 % (thousands of pixels).
+        values = sci.data[good]
+        scatter = 1.4826 * np.median(np.abs(values - np.median(values)))
+        assert abs(scatter / np.sqrt(np.median(var.data[good])) - 1) < 0.05
+        rows = cat["LDAC_OBJECTS"].data
+        ra, dec = starfield.sky_of(sci.header, rows["X_IMAGE"], rows["Y_IMAGE"])
+        off = np.hypot((rows["ALPHA_J2000"] - ra) * np.cos(np.radians(dec)), rows["DELTA_J2000"] - dec)
+        assert off.max() < 1e-9

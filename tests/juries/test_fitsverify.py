@@ -44,3 +44,15 @@ def test_fitsverify__raw_frames_and_truth_of_simulate(verb, tmp_path, options):
     assert len(kinds) >= 5
     for path in kinds.values():
         check(path)
+
+
+@pytest.mark.parametrize("options", [(), ("--fz", "--ccds", "2", "--amps", "4")], ids=["plain", "mosaic-fz"])
+def test_fitsverify__masters_and_products_of_reduce(verb, tmp_path, options):
+    program = verb("simulate", "master", "reduce")
+    program("simulate", tmp_path / "night", "--preset", "small-night", "--frames", "1", *options, code=0)
+    program("master", tmp_path / "night/raw", "--out", tmp_path / "out", code=0)
+    program("reduce", tmp_path / "night/raw", "--out", tmp_path / "out", code=0)
+    files = sorted((tmp_path / "out").rglob("*.fits*"))
+    assert {"bias", "dark", "flat"} <= {p.name.split("_")[0] for p in files} and sum("_cal." in p.name for p in files) >= 1
+    for path in files:
+        check(path)

@@ -64,3 +64,37 @@ def test_same_bytes__simulate(verb, tmp_path, threads, options):
         program("simulate", tmp_path / str(n), "--preset", "small-night", *options, "--threads", n, code=0)
     assert len(digests(tmp_path / "1")) > 20
     assert digests(tmp_path / "1") == digests(tmp_path / str(threads))
+
+
+@pytest.fixture(scope="module")
+def raw_night(nightshift, tmp_path_factory):
+    absent = {"simulate", "master", "reduce"} - nightshift.verbs()
+    if absent:
+        pytest.skip(f"NO SUCH VERB IN THIS BUILD: {', '.join(sorted(absent))}")
+    folder = tmp_path_factory.mktemp("raw-night")
+    nightshift("simulate", folder, "--preset", "small-night", "--ccds", "2", "--amps", "4", "--frames", "3", "--streaks", "1", code=0)
+    return folder / "raw"
+
+
+@pytest.fixture(scope="module")
+def one_thread(nightshift, raw_night, tmp_path_factory):
+    return made(nightshift, raw_night, tmp_path_factory.mktemp("one"), 1)
+
+
+def made(program, raw, out, threads, **options):
+    program("master", raw, "--out", out, "--threads", threads, code=0, **options)
+    program("reduce", raw, "--out", out, "--threads", threads, code=0, **options)
+    return digests(out)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_same_bytes__master_and_reduce(nightshift, raw_night, one_thread, tmp_path, threads):
+    assert sum(name.endswith("_cal.fits.fz") for name in one_thread) == 6
+    assert made(nightshift, raw_night, tmp_path, threads) == one_thread
+
+
+def test_same_bytes__master_and_reduce_elsewhere_and_under_load(nightshift, raw_night, one_thread, tmp_path):
+    """Another time zone, another path to the same frames, more threads than CPUs with a scheduler that moves them."""
+    link = tmp_path / "somewhere else"
+    link.symlink_to(raw_night)
+    assert made(nightshift, link, tmp_path / "out", 5, env={"TZ": "Asia/Kathmandu", "OMP_DYNAMIC": "true", "LANG": "de_DE.UTF-8"}) == one_thread
