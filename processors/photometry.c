@@ -120,17 +120,18 @@ enum err stamp_load(struct stamp *s, const struct image_view *view, int32_t id, 
     s->nbad = 0;
     s->mirrored = false;
     const int32_t *segment = rule == NEIGHBOURS_KEPT ? NULL : view->segment;
+    const bool masked = view->mask || view->sigma2;
     for (int32_t j = 0; j < s->ny; j++) {
         int64_t at = (int64_t)(s->y0 + j) * view->nx + s->x0;
         float *row = s->value + (int64_t)j * s->stride;
         int32_t n = s->x0 + s->stride <= view->nx ? s->stride : s->nx;
         int any = kernels->load(row, view->value + at, segment ? segment + at : NULL, id, n);
-        memset(row + n, 0, (size_t)(s->stride - n) * sizeof *row);
+        if (n < s->stride) memset(row + n, 0, (size_t)(s->stride - n) * sizeof *row);
         if (s->sigma2) {
             memcpy(s->sigma2 + (int64_t)j * s->stride, view->sigma2 + at, (size_t)s->nx * sizeof(float));
             memset(s->sigma2 + (int64_t)j * s->stride + s->nx, 0, (size_t)(s->stride - s->nx) * sizeof(float));
         }
-        if (any || row_has_unusable(s, view, at)) note_bad(s, view, id, rule, j);
+        if (any || (masked && row_has_unusable(s, view, at))) note_bad(s, view, id, rule, j);
     }
     return ERR_OK;
 }
