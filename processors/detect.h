@@ -32,7 +32,8 @@ struct detect_options {
     struct deblend_options deblend;
     bool clean;
     double clean_param;    /* beta of the Moffat wings */
-    bool compat;           /* judge the faintest objects as Source Extractor 2.25 does (scanorder.h) */
+    bool compat;           /* as Source Extractor 2.25: judge the faintest objects as it does (scanorder.h); filter the
+                              variance too before it becomes the threshold */
     mask_t holes;          /* planes whose pixels are never detected and count as sky in the filter ... */
     mask_t mended;         /* ... unless one of these planes is set too (interpolated pixels) */
 };

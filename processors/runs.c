@@ -62,13 +62,14 @@ struct scan {
     struct convolve_kernel kernel; /* 1 x 1 without a filter */
     int64_t above, below;          /* rows of the kernel above and below its centre */
     float threshold;
+    bool smooth;                   /* the variance goes through the filter too (compat) */
     int64_t stride;                /* floats of a padded row */
     int margin;
     float *halo;                   /* rows saved before in-place subtraction: (above + below) per strip; NULL: not needed */
 };
 
 struct scan_scratch {
-    float *ring;            /* kernel rows, padded */
+    float *ring;            /* kernel rows, padded; with smooth as many rows of variance follow */
     float *zeros;           /* a padded row of sky */
     float *filtered, *limit, *row;
     uint64_t *bits;
@@ -89,7 +90,7 @@ static void scratch_release(struct scan_scratch *s)
 static bool scratch_init(struct scan_scratch *s, const struct scan *c)
 {
     size_t wide = (size_t)c->stride;
-    s->ring = mem_zarray(wide * (size_t)c->kernel.ny, sizeof *s->ring);
+    s->ring = mem_zarray(wide * (size_t)c->kernel.ny * (c->smooth ? 2 : 1), sizeof *s->ring);
     s->zeros = mem_zarray(wide, sizeof *s->zeros);
     s->filtered = mem_zarray(wide, sizeof *s->filtered);
     s->limit = mem_zarray(wide, sizeof *s->limit);
@@ -109,6 +110,27 @@ static float *ring_row(const struct scan *c, const struct scan_scratch *s, int64
 {
     int64_t slot = y % c->kernel.ny;
     return s->ring + (slot < 0 ? slot + c->kernel.ny : slot) * c->stride + c->margin;
+}
+
+static float *variance_row(const struct scan *c, const struct scan_scratch *s, int64_t y)
+{
+    return ring_row(c, s, y) + c->kernel.ny * c->stride;
+}
+
+static inline bool is_variance(float v)
+{
+    return v > 0 && v < INFINITY;
+}
+
+/* Variances of a row for the filter; a pixel without one takes its left neighbour's. */
+static void load_variance(const struct detect_input *in, int64_t y, float *to)
+{
+    const float *sigma2 = in->sigma2 + y * in->nx;
+    float last = 0;
+    for (int64_t x = 0; x < in->nx; x++) {
+        if (is_variance(sigma2[x])) last = sigma2[x];
+        to[x] = last;
+    }
 }
 
 /* Put row y into the ring: subtracted, with sky in place of what has no value. keep: its row of the value plane. */
@@ -131,7 +153,8 @@ static void load_row(const struct scan *c, struct scan_scratch *s, int64_t y, co
     }
     if (in->sigma2) {
         const float *sigma2 = in->sigma2 + y * in->nx;
-        for (int64_t x = 0; x < in->nx; x++) to[x] = sigma2[x] > 0 && sigma2[x] < INFINITY ? to[x] : 0;
+        for (int64_t x = 0; x < in->nx; x++) to[x] = is_variance(sigma2[x]) ? to[x] : 0;
+        if (c->smooth) load_variance(in, y, variance_row(c, s, y));
     }
 }
 
@@ -213,21 +236,40 @@ static bool add_runs(struct strip *strip, const struct scan *c, const struct sca
     return true;
 }
 
+/* The rows of the kernel around row y, sky outside the image. */
+static void kernel_rows(const struct scan *c, const struct scan_scratch *s, int64_t y, bool variance, const float **ret)
+{
+    for (int j = 0; j < c->kernel.ny; j++) {
+        int64_t yy = y - c->above + j;
+        bool outside = yy < 0 || yy >= c->in->ny;
+        ret[j] = outside ? s->zeros + c->margin : variance ? variance_row(c, s, yy) : ring_row(c, s, yy);
+    }
+}
+
+/* The threshold of each pixel of row y. */
+static void set_limits(const struct scan *c, struct scan_scratch *s, int64_t y)
+{
+    const float *sigma2 = c->in->sigma2 + y * c->in->nx, *variance = sigma2;
+    if (c->smooth) {
+        const float *rows[CONVOLVE_SIDE_MAX];
+        kernel_rows(c, s, y, true, rows);
+        convolve_row(&c->kernel, rows, c->in->nx, s->limit);
+        variance = s->limit;
+    }
+    for (int64_t x = 0; x < c->in->nx; x++)
+        s->limit[x] = is_variance(sigma2[x]) && variance[x] > 0 ? c->threshold * sqrtf(variance[x]) : INFINITY;
+}
+
 /* Filter row y and keep what passes. */
 static bool search_row(const struct scan *c, struct scan_scratch *s, int64_t y, struct strip *strip)
 {
     const struct detect_input *in = c->in;
     const float *rows[CONVOLVE_SIDE_MAX];
-    for (int j = 0; j < c->kernel.ny; j++) {
-        int64_t yy = y - c->above + j;
-        rows[j] = yy < 0 || yy >= in->ny ? s->zeros + c->margin : ring_row(c, s, yy);
-    }
+    kernel_rows(c, s, y, false, rows);
     convolve_row(&c->kernel, rows, in->nx, s->filtered);
     int any;
     if (in->sigma2) {
-        const float *sigma2 = in->sigma2 + y * in->nx;
-        for (int64_t x = 0; x < in->nx; x++)
-            s->limit[x] = sigma2[x] > 0 && sigma2[x] < INFINITY ? c->threshold * sqrtf(sigma2[x]) : INFINITY;
+        set_limits(c, s, y);
         any = detect_kernels()->above_each(s->filtered, s->limit, in->nx, s->bits);
     } else {
         any = detect_kernels()->above(s->filtered, c->threshold, in->nx, s->bits);
@@ -381,6 +423,7 @@ enum err runs_find(const struct detect_input *in, const struct detect_options *o
     c.above = c.kernel.ny / 2;
     c.below = c.kernel.ny - 1 - c.above;
     c.threshold = detect_threshold(in, o);
+    c.smooth = o->compat && o->filter && in->sigma2;
     c.margin = convolve_margin(&c.kernel);
     c.stride = (in->nx + 2 * c.margin + 127) / 64 * 64;
     int64_t *parent = NULL;

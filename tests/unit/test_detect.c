@@ -272,6 +272,29 @@ static void test_detect__threshold_follows_the_variance(void **state)
     free(v);
 }
 
+static void test_detect__compat_filters_the_variance(void **state)
+{
+    (void)state;
+    enum { NX = 60, NY = 40 };
+    float *v = calloc(NX * NY, sizeof *v), *sigma2 = malloc(NX * NY * sizeof *sigma2);
+    star_add(v, NX, NY, 30, 0, 300, 1.5, 1, 0);
+    star_add(v, NX, NY, 30, 25, 300, 1.5, 1, 0);
+    for (int i = 0; i < NX * NY; i++) sigma2[i] = 4;
+    sigma2[25 * NX + 30] = NAN; /* takes its neighbour's for the others, is no pixel itself */
+    struct detect_options o = detect_options_default();
+    struct detect_input in = {.nx = NX, .ny = NY, .image = v, .sigma2 = sigma2, .saturate = INFINITY};
+    struct objects os;
+    o.compat = true;
+    assert_int_equal(detect_sources(&in, &o, &os, NULL), ERR_OK);
+    assert_int_equal(os.n, 2);
+    assert_close(os.o[0].threshold, 1.5 * sqrt(4 * 12.0 / 16), 1e-5); /* outside the image there is no variance */
+    assert_close(os.o[1].threshold, 3, 1e-5);
+    assert_int_equal(os.segment[25 * NX + 30], 0);
+    objects_release(&os);
+    free(sigma2);
+    free(v);
+}
+
 static void test_detect__wing_of_a_bright_star_is_cleaned(void **state)
 {
     (void)state;
@@ -359,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_detect__one_blend_fills_the_frame),
         cmocka_unit_test(test_detect__masked_and_nan_pixels_are_not_objects),
         cmocka_unit_test(test_detect__threshold_follows_the_variance),
+        cmocka_unit_test(test_detect__compat_filters_the_variance),
         cmocka_unit_test(test_detect__wing_of_a_bright_star_is_cleaned),
         cmocka_unit_test(test_detect__subtraction_in_place_and_beside),
         cmocka_unit_test(test_detect__bad_options_are_refused),
