@@ -1,7 +1,7 @@
-/* FITS files: the only room that talks to cfitsio. Its status is translated here, once.
+/* FITS files, read and written here from the standard (FITS 4.0); cfitsio is the oracle of the tests.
  *
- * Each frameio_in belongs to one thread (cfitsio: a fitsfile must not be shared); different files may be read by different
- * threads at once (fits_is_reentrant() is asked by `doctor`). Files are read from .fits, .fits.fz, .fits.gz, .fits.bz2.
+ * Each frameio_in belongs to one thread; different files may be read by different threads at once. Files are read from
+ * .fits, .fits.fz, .fits.gz, .fits.bz2, whatever their names: the first bytes decide.
  * Nothing is half-written: writers use a temporary file beside the target, fsync and rename (atomicfile.h).
  *
  * Same bytes: dither seeds come from the caller, CHECKSUM comments are constant, DATE is written only when

@@ -231,6 +231,49 @@ bool rice_decode(const uint8_t *src, size_t size, int64_t n, int bytes, int bloc
     return true;
 }
 
+/* ---- PLIO ------------------------------------------------------------------------------------------------------- */
+
+static int word_at(const uint8_t *p, int64_t i)
+{
+    return (int16_t)(p[2 * i] << 8 | p[2 * i + 1]);
+}
+
+/* One instruction: four bits of what to do, twelve of data. `high` is the value that runs of pixels are set to. */
+static int64_t plio_run(int what, int data, int32_t *high, int64_t at, int64_t n, int32_t *dst)
+{
+    int64_t count = what == 6 || what == 7 ? 1 : data;
+    if (what == 2 || what == 6) *high = (int32_t)((uint32_t)*high + (uint32_t)data);
+    if (what == 3 || what == 7) *high = (int32_t)((uint32_t)*high - (uint32_t)data);
+    if (what == 2 || what == 3) return at;
+    if (count > n - at) count = n - at;
+    for (int64_t i = 0; i < count; i++) dst[at + i] = what == 0 || (what == 5 && i < count - 1) ? 0 : *high;
+    return at + count;
+}
+
+bool plio_decode(const uint8_t *src, size_t size, int64_t n, int32_t *dst)
+{
+    int64_t have = (int64_t)(size / 2), at = 0;
+    if (have < 3) return false;
+    bool old = word_at(src, 2) > 0; /* a short list has a header of three words, any other says how long it is */
+    if (!old && have < 5) return false;
+    int64_t length = old ? word_at(src, 2) : (int64_t)word_at(src, 4) * 32768 + word_at(src, 3);
+    int64_t i = old ? 3 : word_at(src, 1);
+    if (i < 3 || length < 0 || length > have) return false;
+    int32_t high = 1;
+    for (; i < length && at < n; i++) {
+        int what = word_at(src, i) >> 12 & 15, data = word_at(src, i) & 4095;
+        if (what > 7) return false;
+        if (what == 1) { /* a new high value, its upper bits in the next word */
+            if (++i >= length) return false;
+            high = (int32_t)((uint32_t)word_at(src, i) << 12 | (uint32_t)data);
+        } else {
+            at = plio_run(what, data, &high, at, n, dst);
+        }
+    }
+    memset(dst + at, 0, (size_t)(n - at) * sizeof *dst); /* a list may end early: the rest is zero */
+    return true;
+}
+
 /* ---- gzip ------------------------------------------------------------------------------------------------------- */
 
 uint8_t *gzip_encode(const uint8_t *src, size_t size, size_t *ret_size)

@@ -17,6 +17,11 @@ size_t rice_bound(int64_t n);
 size_t rice_encode(const int32_t *src, int64_t n, int bytes, int block, uint8_t *dst);
 bool rice_decode(const uint8_t *src, size_t size, int64_t n, int bytes, int block, int32_t *dst);
 
+/* PLIO line lists, as IRAF writes masks: n pixels of up to 27 bits. */
+bool plio_decode(const uint8_t *src, size_t size, int64_t n, int32_t *dst);
+/* HCOMPRESS (frameio_hcompress.c), without the optional smoothing. work: n 64-bit integers of scratch. */
+bool hcompress_decode(const uint8_t *src, size_t size, int64_t n, int64_t *work, int32_t *dst);
+
 /* gzip of size bytes. gzip_encode: malloc'd result, NULL if memory ends. gzip_decode: bytes that came out, at most room;
  * -1 for a damaged stream or one that holds more. */
 uint8_t *gzip_encode(const uint8_t *src, size_t size, size_t *ret_size);

@@ -5,13 +5,12 @@
  *          --frameio_read.c----> pixels of plain images
  *            frameio_tiles.c     pixels of tile-compressed images
  *            frameio_table.c     tables
- *
- *            frameio_codec.c     Rice, gzip, quantisation: arrays in, arrays out
+ *            frameio_codec.c     Rice, gzip, PLIO, quantisation: arrays in, arrays out
+ *            frameio_hcompress.c the decoder of a codec that only old files use
  *     frames --frameio_pack.c--> tiles --frameio_out.c--> a file that appears whole or not at all
  *
- * DESIGN. cfitsio believes what a header says and sanitizers do not see into it. So the structure of a file, plain pixels,
- * tables and the codecs in daily use are read and written here; cfitsio decodes what is rare (HCOMPRESS, PLIO), from memory,
- * after every size was checked, and is the oracle of the tests.                                                     */
+ * DESIGN. cfitsio believes what a header says, sanitizers do not see into it, and a damaged HCOMPRESS tile makes it wait for
+ * itself for ever. So files are read and written here, from the standard, and the tests compare with cfitsio.      */
 #ifndef NIGHTSHIFT_COMMON_FRAMEIO_INTERNAL_H
 #define NIGHTSHIFT_COMMON_FRAMEIO_INTERNAL_H
 

@@ -282,7 +282,7 @@ static enum err end_scan(struct frameio_in *f, enum err code, const struct error
 {
     if (err_is_transient(code) || f->n == 0) {
         if (err) *err = *why;
-        return hdu_error(f, f->n ? f->n + 1 : 1, err, code);
+        return hdu_error(f, code == ERR_UNREADABLE ? 0 : f->n + 1, err, code); /* what is no FITS file has no HDU */
     }
     f->scanned = true;
     f->doubt = *why;
@@ -305,6 +305,7 @@ enum err scan_next(struct frameio_in *f, struct error *err)
     if (!is && f->n == 0) {
         code = source_damage(f->source) ? ERROR(&why, ERR_CORRUPT, "%s", source_damage(f->source))
                                         : ERROR(&why, ERR_UNREADABLE, "is not a FITS file");
+        if (code == ERR_UNREADABLE) error_hint(&why, "FITS begins with SIMPLE, see what `file` says of it");
         return end_scan(f, code, &why, err);
     }
     if (!is || f->n >= HDUS_MAX) {

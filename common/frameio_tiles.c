@@ -2,14 +2,12 @@
  *
  *     data unit    | row 0: descriptor, scale, zero | row 1 ... | heap: the compressed tiles |
  *
- * RICE, GZIP and uncompressed tiles are decoded here, tiles in parallel. HCOMPRESS and PLIO, which no camera of today writes,
- * go through cfitsio: the HDU is shown to it as a memory file behind an empty primary, after every size in it was checked.
+ * Tiles are decoded in parallel by the codecs of frameio_codec.c.
  *
  * Invariants: (1) every descriptor lies within the heap before a tile is decoded; (2) a tile's pixels are those its place in
  * the image asks for, whatever its stream says.                                                                     */
 #include "common/frameio_internal.h"
 
-#include <fitsio.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +18,7 @@
 
 #define TILE_PIXELS_MAX ((int64_t)1 << 28)
 
-enum codec { CODEC_RICE, CODEC_GZIP_1, CODEC_GZIP_2, CODEC_NONE, CODEC_CFITSIO };
+enum codec { CODEC_RICE, CODEC_GZIP_1, CODEC_GZIP_2, CODEC_NONE, CODEC_PLIO, CODEC_HCOMPRESS };
 
 /* A column of the tile table; offset -1 where there is none. */
 struct tile_column {
@@ -45,38 +43,15 @@ struct tiles {
     bool has_null;
     int32_t null;
     float *numbers;    /* of the dither */
-    fitsfile *file;    /* CODEC_CFITSIO: reads from memory */
-    void *memory;
-    size_t size;
 };
 
 void tiles_free(struct tiles *t)
 {
     if (!t) return;
-    int status = 0;
-    if (t->file) {
-        fits_close_file(t->file, &status);
-        fits_clear_errmsg();
-    }
-    free(t->memory);
     free(t->numbers);
     free(t->data);
     free(t);
 }
-
-static enum err decode_error(struct error *err, int status)
-{
-    char text[FLEN_STATUS] = "";
-    fits_get_errstatus(status, text);
-    fits_clear_errmsg(); /* the stack is global: leave nothing for somebody else's message */
-    enum err code = status == MEMORY_ALLOCATION ? ERR_NOMEM : ERR_CORRUPT;
-    ERROR(err, code, "cannot decode the compressed image: %s", text);
-    error_library(err, status);
-    if (code == ERR_CORRUPT) error_hint(err, "copy the file again from its source");
-    return code;
-}
-
-/* ---- checks before cfitsio sees anything ------------------------------------------------------------------------ */
 
 /* ---- the header of the tile table ------------------------------------------------------------------------------- */
 
@@ -144,8 +119,8 @@ static enum err read_codec(const struct hdu *h, struct tiles *t, struct error *e
         const char *name;
         enum codec codec;
     } known[] = {{"RICE_1", CODEC_RICE},       {"RICE_ONE", CODEC_RICE},      {"GZIP_1", CODEC_GZIP_1},
-                 {"GZIP_2", CODEC_GZIP_2},     {"NOCOMPRESS", CODEC_NONE},    {"PLIO_1", CODEC_CFITSIO},
-                 {"HCOMPRESS_1", CODEC_CFITSIO}};
+                 {"GZIP_2", CODEC_GZIP_2},     {"NOCOMPRESS", CODEC_NONE},    {"PLIO_1", CODEC_PLIO},
+                 {"HCOMPRESS_1", CODEC_HCOMPRESS}};
     char name[24] = "";
     header_get_str(&h->cards, "ZCMPTYPE", name, sizeof name);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -170,6 +145,11 @@ static enum err read_parameters(const struct hdu *h, struct tiles *t, struct err
         bool good = value >= -65536 && value <= 65536;
         if (!strcmp(name, "BLOCKSIZE") && (good = value >= 1 && value <= 256)) t->block = (int)value;
         if (!strcmp(name, "BYTEPIX") && (good = value == 1 || value == 2 || value == 4)) t->bytes = (int)value;
+        if (!strcmp(name, "SMOOTH") && value) {
+            ERROR(err, ERR_UNSUPPORTED, "image is compressed by HCOMPRESS with smoothing, which is not known here");
+            error_hint(err, "unpack it with funpack");
+            return ERR_UNSUPPORTED;
+        }
         if (!good) return ERROR(err, ERR_CORRUPT, "parameter %s of the compressed image has the absurd value %lld", name, (long long)value);
     }
     return ERR_OK;
@@ -230,65 +210,16 @@ static bool descriptor_fits(const struct tiles *t, const struct hdu *h, const st
     return length >= 0 && at >= 0 && at <= room && length <= (room - at) / c->element;
 }
 
-/* cfitsio's HCOMPRESS and PLIO decoders believe the sizes inside their streams: compare them with the tile first. */
-static bool foreign_stream_is_sane(const struct hdu *h, struct stream s, int64_t npix)
-{
-    char algorithm[24] = "";
-    header_get_str(&h->cards, "ZCMPTYPE", algorithm, sizeof algorithm);
-    if (!strcmp(algorithm, "HCOMPRESS_1")) {
-        if (s.size < 25 || s.p[0] != 0xdd || s.p[1] != 0x99) return false;
-        int64_t a = (int64_t)big_endian(s.p + 2, 4), b = (int64_t)big_endian(s.p + 6, 4);
-        return a > 0 && b > 0 && a <= npix && b <= npix && a * b <= npix;
-    }
-    if (s.size < 14) return false;
-    int64_t words = (int16_t)big_endian(s.p + 4, 2); /* old form of the list: its length is the third word */
-    if (words <= 0) words = ((int64_t)big_endian(s.p + 8, 2) << 15) + (int64_t)big_endian(s.p + 6, 2);
-    return words > 0 && words * 2 <= s.size;
-}
-
 static enum err check_tiles(const struct tiles *t, const struct hdu *h, struct error *err)
 {
     for (int64_t i = 0; i < t->count; i++) {
         if (!descriptor_fits(t, h, &t->packed, i) || !descriptor_fits(t, h, &t->gzip, i) || !descriptor_fits(t, h, &t->plain, i))
             return ERROR(err, ERR_CORRUPT, "tile %lld of the compressed image lies outside the file", (long long)i + 1);
-        struct stream s = stream_of(t, h, &t->packed, i);
-        if (t->codec == CODEC_CFITSIO && s.size && !foreign_stream_is_sane(h, s, t->side[0] * t->side[1]))
-            return ERROR(err, ERR_CORRUPT, "tile %lld of the compressed image is damaged", (long long)i + 1);
     }
     return ERR_OK;
 }
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
-
-static void put_card(char *block, int64_t i, const char *text)
-{
-    memcpy(block + i * CARD_LENGTH, text, strlen(text));
-}
-
-/* Empty primary, the HDU's header, its data: a file that cfitsio can open. */
-static enum err open_foreign(const struct hdu *h, struct tiles *t, struct error *err)
-{
-    int64_t header = round_to_block((h->cards.n + 1) * CARD_LENGTH), data = round_to_block(h->data_size);
-    t->size = (size_t)(FITS_BLOCK + header + data);
-    char *p = t->memory = malloc(t->size);
-    if (!p) return ERROR(err, ERR_NOMEM, "no memory for a compressed image");
-    memset(p, ' ', (size_t)(FITS_BLOCK + header));
-    put_card(p, 0, "SIMPLE  =                    T");
-    put_card(p, 1, "BITPIX  =                    8");
-    put_card(p, 2, "NAXIS   =                    0");
-    put_card(p, 3, "EXTEND  =                    T");
-    put_card(p, 4, "END");
-    p += FITS_BLOCK;
-    memcpy(p, h->cards.text, (size_t)h->cards.n * CARD_LENGTH);
-    put_card(p, h->cards.n, "END");
-    memcpy(p + header, t->data, (size_t)h->data_size);
-    memset(p + header + h->data_size, 0, (size_t)(data - h->data_size));
-    int status = 0;
-    if (fits_open_memfile(&t->file, "tiles", READONLY, &t->memory, &t->size, 0, NULL, &status) ||
-        fits_movabs_hdu(t->file, 2, NULL, &status))
-        return decode_error(err, status);
-    return fits_is_compressed_image(t->file, &status) ? ERR_OK : decode_error(err, status ? status : DATA_DECOMPRESSION_ERR);
-}
 
 static enum err load_data(struct frameio_in *f, const struct hdu *h, struct tiles *t, struct error *err)
 {
@@ -321,7 +252,6 @@ static enum err tiles_open(struct frameio_in *f, int hdu, const struct hdu *h, s
     if (!code) code = read_quantisation(h, t, err);
     if (!code) code = load_data(f, h, t, err);
     if (!code) code = check_tiles(t, h, err);
-    if (!code && t->codec == CODEC_CFITSIO) code = open_foreign(h, t, err);
     if (code)
         tiles_free(t);
     else
@@ -401,6 +331,12 @@ static enum tile_form unpack_main(const struct tiles *t, const struct hdu *h, st
     case CODEC_RICE:
         if (!t->quantised && h->info.bitpix < 0) return TILE_BAD;
         return rice_decode(in.p, (size_t)in.size, n, t->bytes, t->block, s->ints) ? TILE_INTS : TILE_BAD;
+    case CODEC_PLIO:
+        if (!t->quantised && h->info.bitpix < 0) return TILE_BAD;
+        return plio_decode(in.p, (size_t)in.size, n, s->ints) ? TILE_INTS : TILE_BAD;
+    case CODEC_HCOMPRESS:
+        if (!t->quantised && h->info.bitpix < 0) return TILE_BAD;
+        return hcompress_decode(in.p, (size_t)in.size, n, (int64_t *)(void *)s->bytes, s->ints) ? TILE_INTS : TILE_BAD;
     case CODEC_GZIP_1: size = gzip_decode(in.p, (size_t)in.size, s->bytes, (size_t)n * 8); break;
     case CODEC_GZIP_2:
         size = gzip_decode(in.p, (size_t)in.size, s->shuffled, (size_t)n * 8);
@@ -521,23 +457,11 @@ static enum err read_tiles(const struct tiles *t, const struct hdu *h, struct ba
     return ERR_CORRUPT;
 }
 
-static enum err read_foreign(struct tiles *t, const struct hdu *h, struct band b, struct error *err)
-{
-    long first[4] = {1, b.y0 + 1, 1, 1}, last[4] = {h->info.axis[0], b.y1, 1, 1}, step[4] = {1, 1, 1, 1};
-    float nan = NAN;
-    int any = 0, status = 0;
-    if (b.f32)
-        fits_read_subset(t->file, TFLOAT, first, last, step, &nan, b.f32, &any, &status);
-    else
-        fits_read_subset(t->file, TUSHORT, first, last, step, NULL, b.u16, &any, &status);
-    return status ? decode_error(err, status) : ERR_OK;
-}
-
 enum err tiles_read_rows(struct frameio_in *f, int hdu, int64_t y0, int64_t y1, float *f32, uint16_t *u16, struct error *err)
 {
     const struct hdu *h = f->hdus[hdu - 1];
     struct band b = {y0, y1, f32, u16};
     enum err code = tiles_open(f, hdu, h, err);
     if (code) return code;
-    return f->tiles->codec == CODEC_CFITSIO ? read_foreign(f->tiles, h, b, err) : read_tiles(f->tiles, h, b, err);
+    return read_tiles(f->tiles, h, b, err);
 }
