@@ -1,431 +1,717 @@
 #include "catalog/associate.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "catalog/skymatch.h"
+#include "catalog/objectstats.h"
+#include "catalog/skygrid.h"
 #include "common/db_copy.h"
 #include "common/hpx.h"
 #include "common/units.h"
 
-enum { NEAR_MAX = 64, FLUSH_BYTES = 1 << 20 };
-static const double MARGIN_DEG = 15 / ARCSEC_PER_DEG; /* a mean position may leave its founding position by this much */
+#define FLUXES       6
+#define CELL_ORDER   6                 /* cells of 55 arcmin that provisional matchings lock */
+#define CELLS_MAX    HPX_RANGES_MAX
+#define MARGIN_DEG   (2 / ARCSEC_PER_DEG) /* beyond the radius: an id may be a few pixels from its place */
+#define FLUSH_AT     ((size_t)8 << 20)
+#define INSTRUMENTS_MAX 64
 
-struct row {
-    int64_t det_id;
-    double mjd, ra, dec, v[3];
-    float flux[6];       /* auto, aper1, aper2, each with its error */
-    int32_t recipe_id;
-    int16_t version, flags;
-    int object;          /* index; -1: not yet */
+/* One CCD: its key and how it is to be treated. */
+struct group {
+    int64_t exposure_id;
+    int ccd, recipe_id, version, night;
+    double radius_arcsec;
+    bool live;              /* shown: may found objects */
+    bool keep;              /* detections that have an object keep it */
 };
 
-struct pair {
-    double chord2;
-    int object;
-    int64_t row;
+struct det {
+    int64_t det_id, hpx29;
+    double ra, dec, mjd;
+    float flux[FLUXES];     /* auto, aper1, aper2, each with its error */
+    int16_t flags;
 };
 
-struct night_work {
+/* Beside each object of the grid. */
+struct info {
+    struct objectstats_object row;
+    double mjd;             /* of the founder */
+    bool met;               /* a detection of these groups belongs to it */
+};
+
+struct pending {            /* an association that replaces or removes a stored one */
+    struct copy_buffer rows;
+    int64_t n;
+};
+
+struct work {
     struct db *db;
-    int night;
-    struct row *rows;
-    int64_t n, capacity;
-    struct skymatch sky;
-    struct pair *pairs;
-    int64_t npairs, pair_capacity;
-    struct copy_buffer copy;
+    struct group *groups;
+    int64_t ngroup;
+    int start_night;        /* rebuild: unpublished objects founded from here on are made again; 0: provisional */
+    struct skygrid grid;
+    struct info *info;
+    int64_t info_capacity;
+    struct objectstats_object *old; /* rebuild: rows of the objects made again, by id */
+    bool *old_kept;
+    int64_t nold, old_capacity;
+    struct hpx_range *loaded;
+    int64_t nloaded, loaded_capacity;
+    /* the CCD in hand */
+    struct det *dets;
+    int64_t ndet, det_capacity;
+    double (*v)[3];
+    bool *skip;
+    int32_t *object;
+    int64_t *stored;        /* object of each as the database has it; -1: none */
+    struct copy_buffer fresh;
+    struct pending changed;
+    struct associate_result result;
 };
 
-static void release(struct night_work *w)
+static void release(struct work *w)
 {
-    free(w->rows);
-    free(w->pairs);
-    skymatch_release(&w->sky);
-    copy_release(&w->copy);
+    skygrid_release(&w->grid);
+    copy_release(&w->fresh);
+    copy_release(&w->changed.rows);
+    free(w->groups);
+    free(w->info);
+    free(w->old);
+    free(w->old_kept);
+    free(w->loaded);
+    free(w->dets);
+    free(w->v);
+    free(w->skip);
+    free(w->object);
+    free(w->stored);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
-
-static enum err take_detection(void *user, const char *data, int size, struct error *err)
+/* Room for one more of n. */
+static enum err grow(void **array, int64_t n, int64_t *capacity, size_t size, struct error *err)
 {
-    struct night_work *w = user;
+    if (n < *capacity) return ERR_OK;
+    int64_t bigger = *capacity ? 2 * *capacity : 1024;
+    void *p = realloc(*array, (size_t)bigger * size);
+    if (!p) return ERROR(err, ERR_NOMEM, "could not get memory for %" PRId64 " rows", bigger);
+    *array = p;
+    *capacity = bigger;
+    return ERR_OK;
+}
+
+/* ---- which CCDs --------------------------------------------------------------------------------------------------- */
+
+/* associate.radius as the instrument's file has it. */
+static double radius_setting(const struct settings *s, const struct instruments *set, const char *name)
+{
+    double radius = settings_double(s, SET_ASSOC_RADIUS);
+    const struct instrument *ins = set ? instruments_find(set, name) : NULL;
+    struct settings *own = ins ? settings_copy(s) : NULL;
+    if (own && !instrument_apply_settings(ins, own, NULL)) radius = settings_double(own, SET_ASSOC_RADIUS);
+    settings_free(own);
+    return radius;
+}
+
+static double group_radius(double setting, double seeing_arcsec)
+{
+    if (setting > 0) return setting;
+    return seeing_arcsec > 2 && seeing_arcsec < 60 ? seeing_arcsec / 2 : 1;
+}
+
+#define GROUP_COLUMNS                                                                                                                       \
+    "SELECT c.exposure_id, c.ccd, c.recipe_id, c.version, c.night, e.instrument, c.seeing_arcsec,"                                         \
+    " c.published_at IS NOT NULL AND c.retired_at IS NULL AS live, n.published_at IS NOT NULL AS keep"                                     \
+    " FROM ccd c JOIN exposure e USING (exposure_id) JOIN recipe r USING (recipe_id) LEFT JOIN night n ON n.night = c.night"
+
+static enum err read_groups(struct work *w, const char *sql, int n, const char *const *values, const struct settings *s,
+                            const struct instruments *set, struct error *err)
+{
+    struct db_result *r = NULL;
+    struct {
+        char name[64];
+        double radius;
+    } known[INSTRUMENTS_MAX];
+    int nknown = 0;
+    enum err e = db_query(w->db, sql, n, values, &r, err);
+    w->ngroup = e ? 0 : db_nrow(r);
+    w->groups = calloc((size_t)w->ngroup + 1, sizeof *w->groups);
+    if (!e && !w->groups) e = ERROR(err, ERR_NOMEM, "could not get memory for %" PRId64 " CCDs", w->ngroup);
+    for (int64_t i = 0; i < w->ngroup && !e; i++) {
+        const char *name = db_text(r, i, 5);
+        int k = 0;
+        while (k < nknown && strcmp(known[k].name, name)) k++;
+        if (k == nknown) {
+            k = nknown < INSTRUMENTS_MAX ? nknown++ : nknown - 1;
+            snprintf(known[k].name, sizeof known[k].name, "%s", name);
+            known[k].radius = radius_setting(s, set, name);
+        }
+        w->groups[i] = (struct group){.exposure_id = db_i64(r, i, 0), .ccd = (int)db_i64(r, i, 1), .recipe_id = (int)db_i64(r, i, 2),
+                                      .version = (int)db_i64(r, i, 3), .night = (int)db_i64(r, i, 4),
+                                      .radius_arcsec = group_radius(known[k].radius, db_f64(r, i, 6)), .live = db_bool(r, i, 7), .keep = db_bool(r, i, 8)};
+    }
+    db_result_free(r);
+    return e;
+}
+
+static double largest_radius(const struct work *w)
+{
+    double radius = 1;
+    for (int64_t i = 0; i < w->ngroup; i++) radius = fmax(radius, w->groups[i].radius_arcsec);
+    return radius;
+}
+
+/* ---- detections of a CCD ------------------------------------------------------------------------------------------ */
+
+static enum err room_for_det(struct work *w, struct error *err)
+{
+    if (w->ndet < w->det_capacity) return ERR_OK;
+    int64_t capacity[5];
+    for (int i = 0; i < 5; i++) capacity[i] = w->det_capacity;
+    enum err e = grow((void **)&w->dets, w->ndet, &capacity[0], sizeof *w->dets, err);
+    if (!e) e = grow((void **)&w->v, w->ndet, &capacity[1], sizeof *w->v, err);
+    if (!e) e = grow((void **)&w->skip, w->ndet, &capacity[2], sizeof *w->skip, err);
+    if (!e) e = grow((void **)&w->object, w->ndet, &capacity[3], sizeof *w->object, err);
+    if (!e) e = grow((void **)&w->stored, w->ndet, &capacity[4], sizeof *w->stored, err);
+    if (!e) w->det_capacity = capacity[0];
+    return e;
+}
+
+static enum err take_det(void *user, const char *data, int size, struct error *err)
+{
+    struct work *w = user;
     struct copy_reader r;
     if (!copy_read_row(&r, data, size)) return ERR_OK;
-    if (w->n == w->capacity) {
-        int64_t capacity = w->capacity ? 2 * w->capacity : 4096;
-        struct row *grown = realloc(w->rows, (size_t)capacity * sizeof *grown);
-        if (!grown) return ERROR(err, ERR_NOMEM, "could not hold %lld detections: out of memory", (long long)capacity);
-        w->rows = grown;
-        w->capacity = capacity;
-    }
-    struct row *d = &w->rows[w->n++];
-    *d = (struct row){.object = -1};
+    enum err e = room_for_det(w, err);
+    if (e) return e;
+    struct det *d = &w->dets[w->ndet];
     d->det_id = copy_read_int(&r);
-    d->recipe_id = (int32_t)copy_read_int(&r);
-    d->version = (int16_t)copy_read_int(&r);
-    d->mjd = copy_read_float(&r);
+    d->hpx29 = copy_read_int(&r);
     d->ra = copy_read_float(&r);
     d->dec = copy_read_float(&r);
-    for (int i = 0; i < 6; i++) d->flux[i] = (float)copy_read_float(&r);
+    d->mjd = copy_read_float(&r);
+    for (int i = 0; i < FLUXES; i++) d->flux[i] = (float)copy_read_float(&r);
     d->flags = (int16_t)copy_read_int(&r);
-    sky_vector(d->ra, d->dec, d->v);
+    hpx_vector(d->ra, d->dec, w->v[w->ndet]);
+    w->skip[w->ndet] = false;
+    w->object[w->ndet] = -1;
+    w->stored[w->ndet++] = -1;
     return r.bad ? ERROR(err, ERR_INTERNAL, "a row of detection is not what was asked for") : ERR_OK;
 }
 
-static enum err read_detections(struct night_work *w, struct error *err)
+struct stored_reader {
+    struct work *w;
+    int64_t at;
+};
+
+static enum err take_stored(void *user, const char *data, int size, struct error *err)
 {
-    char sql[1200];
+    struct stored_reader *s = user;
+    struct copy_reader r;
+    if (!copy_read_row(&r, data, size)) return ERR_OK;
+    int64_t det_id = copy_read_int(&r), object_id = copy_read_int(&r);
+    while (s->at < s->w->ndet && s->w->dets[s->at].det_id < det_id) s->at++;
+    if (s->at < s->w->ndet && s->w->dets[s->at].det_id == det_id) s->w->stored[s->at] = object_id;
+    return r.bad ? ERROR(err, ERR_INTERNAL, "a row of association is not what was asked for") : ERR_OK;
+}
+
+static enum err read_dets(struct work *w, const struct group *g, struct error *err)
+{
+    char sql[700];
+    int64_t first = g->exposure_id << 31 | (int64_t)g->ccd << 22, last = first | ((1 << 22) - 1);
+    struct stored_reader s = {.w = w};
+    w->ndet = 0;
     snprintf(sql, sizeof sql,
-             "COPY (SELECT d.det_id, d.recipe_id, d.version, d.mjd, d.ra, d.dec, d.flux_auto, d.fluxerr_auto, d.flux_aper1, d.fluxerr_aper1,"
-             " d.flux_aper2, d.fluxerr_aper2, d.flags FROM detection d JOIN ccd c ON c.exposure_id = det_exposure(d.det_id) AND c.ccd = det_ccd(d.det_id)"
-             " AND c.recipe_id = d.recipe_id AND c.version = d.version AND c.published_at IS NOT NULL AND c.retired_at IS NULL"
-             " WHERE d.night = %d AND c.night = %d ORDER BY d.mjd, d.det_id) TO STDOUT BINARY", w->night, w->night);
-    return db_copy_out(w->db, sql, take_detection, w, err);
+             "COPY (SELECT det_id, hpx29, ra, dec, mjd, flux_auto, fluxerr_auto, flux_aper1, fluxerr_aper1, flux_aper2, fluxerr_aper2, flags"
+             " FROM detection WHERE night = %d AND det_id BETWEEN %" PRId64 " AND %" PRId64 " AND recipe_id = %d AND version = %d ORDER BY det_id)"
+             " TO STDOUT BINARY", g->night, first, last, g->recipe_id, g->version);
+    enum err e = db_copy_out(w->db, sql, take_det, w, err);
+    snprintf(sql, sizeof sql,
+             "COPY (SELECT det_id, object_id FROM association WHERE det_id BETWEEN %" PRId64 " AND %" PRId64 " AND recipe_id = %d AND version = %d"
+             " ORDER BY det_id) TO STDOUT BINARY", first, last, g->recipe_id, g->version);
+    return e ? e : db_copy_out(w->db, sql, take_stored, &s, err);
+}
+
+/* ---- objects that are there --------------------------------------------------------------------------------------- */
+
+static enum err add_object(struct work *w, const struct objectstats_object *o, double mjd, int32_t *ret, struct error *err)
+{
+    enum err e = grow((void **)&w->info, w->grid.n, &w->info_capacity, sizeof *w->info, err);
+    if (e) return e;
+    w->info[w->grid.n] = (struct info){.row = *o, .mjd = mjd};
+    return skygrid_add(&w->grid, o->id, o->ref_ra, o->ref_dec, 0, ret, err);
+}
+
+static struct objectstats_object read_object_row(struct copy_reader *r)
+{
+    struct objectstats_object o = {.id = copy_read_int(r)};
+    o.ref_ra = copy_read_float(r);
+    o.ref_dec = copy_read_float(r);
+    o.first_night = (int)copy_read_int(r);
+    o.founder_det_id = copy_read_int(r);
+    o.founder_recipe_id = (int)copy_read_int(r);
+    o.founder_version = (int)copy_read_int(r);
+    return o;
 }
 
 static enum err take_object(void *user, const char *data, int size, struct error *err)
 {
-    struct night_work *w = user;
+    struct work *w = user;
     struct copy_reader r;
     if (!copy_read_row(&r, data, size)) return ERR_OK;
-    int64_t id = copy_read_int(&r);
-    double ra = copy_read_float(&r), dec = copy_read_float(&r);
+    struct objectstats_object o = read_object_row(&r);
     if (r.bad) return ERROR(err, ERR_INTERNAL, "a row of object is not what was asked for");
-    return skymatch_has_id(&w->sky, id) ? ERR_OK : skymatch_add(&w->sky, id, ra, dec, NULL, err);
+    return skygrid_find(&w->grid, o.id) >= 0 ? ERR_OK : add_object(w, &o, NAN, NULL, err);
 }
 
-/* Objects that are given: of other nights or published, where this night's CCDs look. */
-static enum err read_objects(struct night_work *w, struct error *err)
+static enum err take_old(void *user, const char *data, int size, struct error *err)
 {
-    struct db_result *r = NULL;
-    char night[16], sql[8192];
-    snprintf(night, sizeof night, "%d", w->night);
-    enum err e = db_query(w->db,
-                          "SELECT DISTINCT c.ra, c.dec, coalesce((SELECT max(sphere_distance(c.ra, c.dec, q.a, q.d)) FROM unnest(c.corner_ra, c.corner_dec) AS q (a, d)), 180)"
-                          " FROM ccd c WHERE c.night = $1 AND c.published_at IS NOT NULL AND c.retired_at IS NULL AND c.ra IS NOT NULL ORDER BY 1, 2",
-                          1, (const char *const[]){night}, &r, err);
-    for (int64_t i = 0; !e && i < db_nrow(r); i++) {
-        struct hpx_range ranges[32];
-        double radius = db_f64(r, i, 2) + MARGIN_DEG;
-        int n = hpx_cone(db_f64(r, i, 0), db_f64(r, i, 1), radius < 180 ? radius : 180, 32, ranges);
-        size_t k = (size_t)snprintf(sql, sizeof sql, "COPY (SELECT o.object_id, o.ref_ra, o.ref_dec FROM object o WHERE (o.first_night < %d OR o.published_at IS NOT NULL) AND (false", w->night);
-        for (int j = 0; j < n; j++) k += (size_t)snprintf(sql + k, sizeof sql - k, " OR o.hpx29 BETWEEN %lld AND %lld", (long long)ranges[j].first, (long long)ranges[j].last);
-        snprintf(sql + k, sizeof sql - k, ") ORDER BY o.object_id) TO STDOUT BINARY");
-        e = db_copy_out(w->db, sql, take_object, w, err);
+    struct work *w = user;
+    struct copy_reader r;
+    if (!copy_read_row(&r, data, size)) return ERR_OK;
+    enum err e = grow((void **)&w->old, w->nold, &w->old_capacity, sizeof *w->old, err);
+    if (e) return e;
+    w->old[w->nold++] = read_object_row(&r);
+    return r.bad ? ERROR(err, ERR_INTERNAL, "a row of object is not what was asked for") : ERR_OK;
+}
+
+#define OBJECT_COLUMNS "o.object_id, o.ref_ra, o.ref_dec, o.first_night, o.founder_det_id, o.founder_recipe_id, o.founder_version"
+
+/* Rows of the objects that this rebuild makes again. */
+static enum err read_old(struct work *w, struct error *err)
+{
+    char sql[400];
+    snprintf(sql, sizeof sql, "COPY (SELECT " OBJECT_COLUMNS " FROM object o WHERE first_night >= %d AND published_at IS NULL ORDER BY object_id) TO STDOUT BINARY",
+             w->start_night);
+    enum err e = db_copy_out(w->db, sql, take_old, w, err);
+    w->old_kept = calloc((size_t)w->nold + 1, sizeof *w->old_kept);
+    return e ? e : w->old_kept ? ERR_OK : ERROR(err, ERR_NOMEM, "could not get memory for %" PRId64 " objects", w->nold);
+}
+
+/* The smallest cone, nearly, around the detections in hand. */
+static void cone_of(const struct work *w, double *ra, double *dec, double *radius_deg)
+{
+    double s[3] = {0}, worst = 0;
+    for (int64_t i = 0; i < w->ndet; i++)
+        for (int k = 0; k < 3; k++) s[k] += w->v[i][k];
+    double norm = sqrt(s[0] * s[0] + s[1] * s[1] + s[2] * s[2]);
+    *ra = atan2(s[1], s[0]) * DEG_PER_RAD;
+    *dec = atan2(s[2], hypot(s[0], s[1])) * DEG_PER_RAD;
+    *radius_deg = 180;
+    if (norm < 1e-6 * (double)w->ndet) return;
+    for (int k = 0; k < 3; k++) s[k] /= norm;
+    for (int64_t i = 0; i < w->ndet; i++) {
+        double d2 = 0;
+        for (int k = 0; k < 3; k++) d2 += (w->v[i][k] - s[k]) * (w->v[i][k] - s[k]);
+        worst = fmax(worst, d2);
     }
-    db_result_free(r);
+    *radius_deg = 2 * asin(fmin(1, sqrt(worst) / 2)) * DEG_PER_RAD;
+}
+
+static int64_t first_loaded_after(const struct work *w, int64_t pix)
+{
+    int64_t lo = 0, hi = w->nloaded;
+    while (lo < hi) {
+        int64_t mid = (lo + hi) / 2;
+        if (w->loaded[mid].last < pix) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const struct hpx_range *p = a, *q = b;
+    return (p->first > q->first) - (p->first < q->first);
+}
+
+/* What of the ranges was not read yet; then it counts as read. Returned: count in ret, -1: no memory. */
+static int64_t not_loaded(struct work *w, const struct hpx_range *r, int n, struct hpx_range *ret, int64_t room)
+{
+    int64_t k = 0;
+    for (int i = 0; i < n; i++) {
+        int64_t from = r[i].first;
+        for (int64_t j = first_loaded_after(w, from); from <= r[i].last && k < room; j++) {
+            int64_t gap_end = j < w->nloaded && w->loaded[j].first <= r[i].last ? w->loaded[j].first - 1 : r[i].last;
+            if (gap_end >= from) ret[k++] = (struct hpx_range){from, gap_end};
+            if (j >= w->nloaded || w->loaded[j].first > r[i].last) break;
+            from = w->loaded[j].last + 1;
+        }
+    }
+    for (int64_t i = 0; i < k; i++) {
+        if (grow((void **)&w->loaded, w->nloaded, &w->loaded_capacity, sizeof *w->loaded, NULL)) return -1;
+        w->loaded[w->nloaded++] = ret[i];
+    }
+    if (k) qsort(w->loaded, (size_t)w->nloaded, sizeof *w->loaded, by_first);
+    return k;
+}
+
+static enum err load_around(struct work *w, double radius_arcsec, struct error *err)
+{
+    struct hpx_range ranges[64], missing[1024];
+    double ra, dec, radius;
+    char *sql = NULL;
+    size_t size;
+    cone_of(w, &ra, &dec, &radius);
+    int n = hpx_cone(ra, dec, fmin(180, radius + radius_arcsec / ARCSEC_PER_DEG + MARGIN_DEG), 64, ranges);
+    int64_t k = not_loaded(w, ranges, n, missing, 1024);
+    if (k <= 0) return k ? ERROR(err, ERR_NOMEM, "could not get memory for ranges") : ERR_OK;
+    FILE *f = open_memstream(&sql, &size);
+    if (!f) return ERROR(err, ERR_NOMEM, "could not get memory for a statement");
+    fprintf(f, "COPY (SELECT " OBJECT_COLUMNS " FROM (VALUES ");
+    for (int64_t i = 0; i < k; i++) fprintf(f, "%s(%" PRId64 "::bigint,%" PRId64 "::bigint)", i ? "," : "", missing[i].first, missing[i].last);
+    fprintf(f, ") r (first, last) JOIN object o ON o.object_id BETWEEN r.first AND r.last");
+    if (w->start_night) fprintf(f, " WHERE o.first_night < %d OR o.published_at IS NOT NULL", w->start_night);
+    fprintf(f, " ORDER BY o.object_id) TO STDOUT BINARY");
+    enum err e = fclose(f) ? ERROR(err, ERR_NOMEM, "could not get memory for a statement") : db_copy_out(w->db, sql, take_object, w, err);
+    free(sql);
     return e;
 }
 
-/* ---- matching ----------------------------------------------------------------------------------------------------- */
+/* ---- founding ----------------------------------------------------------------------------------------------------- */
 
-static int by_distance(const void *p, const void *q)
+static int64_t find_old(const struct work *w, int64_t id)
 {
-    const struct pair *a = p, *b = q;
-    if (a->chord2 != b->chord2) return a->chord2 < b->chord2 ? -1 : 1;
-    if (a->object != b->object) return a->object < b->object ? -1 : 1;
-    return (a->row > b->row) - (a->row < b->row);
-}
-
-static enum err add_pair(struct night_work *w, struct pair p, struct error *err)
-{
-    if (w->npairs == w->pair_capacity) {
-        int64_t capacity = w->pair_capacity ? 2 * w->pair_capacity : 4096;
-        struct pair *grown = realloc(w->pairs, (size_t)capacity * sizeof *grown);
-        if (!grown) return ERROR(err, ERR_NOMEM, "could not hold %lld pairs: out of memory", (long long)capacity);
-        w->pairs = grown;
-        w->pair_capacity = capacity;
+    int64_t lo = 0, hi = w->nold;
+    while (lo < hi) {
+        int64_t mid = (lo + hi) / 2;
+        if (w->old[mid].id < id) lo = mid + 1;
+        else hi = mid;
     }
-    w->pairs[w->npairs++] = p;
-    return ERR_OK;
+    return lo < w->nold && w->old[lo].id == id ? lo : -1;
 }
 
-/* hpx29 of the place, the next free id if it is taken; the database is asked for ids outside what was read. */
-static enum err free_id(struct night_work *w, double ra, double dec, int64_t *ret, struct error *err)
+static bool same_founder(const struct objectstats_object *a, const struct objectstats_object *b)
 {
-    int64_t id = hpx_of(ra, dec);
-    if (id < 0) return ERROR(err, ERR_INTERNAL, "a detection has no place on the sky");
-    while (skymatch_has_id(&w->sky, id)) id++;
-    *ret = id;
-    return ERR_OK;
+    return a->founder_det_id == b->founder_det_id && a->founder_recipe_id == b->founder_recipe_id && a->founder_version == b->founder_version &&
+           a->first_night == b->first_night && a->ref_ra == b->ref_ra && a->ref_dec == b->ref_dec;
 }
 
-/* Rows [first, end) are one exposure. */
-static enum err match_exposure(struct night_work *w, int64_t first, int64_t end, struct error *err)
+/* A detection that nothing claimed founds an object; one made again with the same founder keeps its row. */
+static enum err found(struct work *w, const struct group *g, int64_t i, struct error *err)
 {
-    int given = w->sky.n, near[NEAR_MAX];
-    double chord2[NEAR_MAX];
-    enum err e = ERR_OK;
-    w->npairs = 0;
-    for (int64_t i = first; i < end && !e; i++) {
-        int n = skymatch_near(&w->sky, w->rows[i].v, given, near, chord2, NEAR_MAX);
-        for (int k = 0; k < n && !e; k++) e = add_pair(w, (struct pair){chord2[k], near[k], i}, err);
+    const struct det *d = &w->dets[i];
+    struct objectstats_object o = {.id = d->hpx29, .ref_ra = d->ra, .ref_dec = d->dec, .fresh = true, .first_night = g->night,
+                                   .founder_det_id = d->det_id, .founder_recipe_id = g->recipe_id, .founder_version = g->version};
+    while (skygrid_find(&w->grid, o.id) >= 0) o.id++;
+    int64_t old = find_old(w, o.id);
+    if (old >= 0 && same_founder(&w->old[old], &o)) {
+        w->old_kept[old] = true;
+        o.fresh = false;
+    }
+    enum err e = add_object(w, &o, d->mjd, &w->object[i], err);
+    w->result.founded += !e;
+    return e;
+}
+
+/* ---- one CCD ------------------------------------------------------------------------------------------------------ */
+
+static void encode(const struct work *w, struct copy_buffer *b, const struct group *g, int64_t i, int64_t object_id)
+{
+    const struct det *d = &w->dets[i];
+    double dx = 0, dy = 0;
+    if (object_id >= 0) {
+        const struct skygrid_object *o = &w->grid.objects[w->object[i]];
+        skygrid_offset(o->ra, o->dec, o->v, w->v[i], &dx, &dy);
+    }
+    copy_row(b, 15);
+    if (object_id >= 0) copy_i64(b, object_id);
+    else copy_null(b);
+    copy_i64(b, d->det_id);
+    copy_f64(b, d->mjd);
+    copy_i32(b, g->recipe_id);
+    copy_i32(b, g->night);
+    copy_f32(b, (float)dx);
+    copy_f32(b, (float)dy);
+    for (int k = 0; k < FLUXES; k++) copy_f32(b, d->flux[k]);
+    copy_i16(b, d->flags);
+    copy_i16(b, (int16_t)g->version);
+}
+
+/* The stored association stands when it names the same object and that object's row stands. */
+static void note_changes(struct work *w, const struct group *g)
+{
+    for (int64_t i = 0; i < w->ndet; i++) {
+        int32_t o = w->object[i];
+        int64_t now = o < 0 ? -1 : w->grid.objects[o].id;
+        if (o >= 0) w->info[o].met = true;
+        if (w->skip[i] || (w->stored[i] == now && (o < 0 || !w->info[o].row.fresh))) continue;
+        w->result.changed++;
+        if (w->stored[i] < 0) {
+            encode(w, &w->fresh, g, i, now);
+        } else {
+            encode(w, &w->changed.rows, g, i, now);
+            w->changed.n++;
+        }
+    }
+}
+
+#define ASSOCIATION_COLUMNS                                                                                                                 \
+    "object_id, det_id, mjd, recipe_id, night, dx, dy, flux_auto, fluxerr_auto, flux_aper1, fluxerr_aper1, flux_aper2, fluxerr_aper2, flags, version"
+
+static enum err send(struct db *db, const char *sql, struct copy_buffer *b, struct error *err)
+{
+    copy_finish(b);
+    if (b->failed) return ERROR(err, ERR_NOMEM, "could not get memory for rows");
+    enum err e = db_copy_in(db, sql, err);
+    if (!e) e = db_copy_put(db, b->data, b->size, err);
+    if (!e) e = db_copy_end(db, NULL, err);
+    copy_start(b);
+    return e;
+}
+
+static enum err flush_fresh(struct work *w, size_t limit, struct error *err)
+{
+    return w->fresh.size > limit || w->fresh.failed ? send(w->db, "COPY association (" ASSOCIATION_COLUMNS ") FROM STDIN BINARY", &w->fresh, err) : ERR_OK;
+}
+
+static enum err match_group(struct work *w, const struct group *g, struct error *err)
+{
+    enum err e = read_dets(w, g, err);
+    if (e || !w->ndet) return e;
+    e = load_around(w, g->radius_arcsec, err);
+    for (int64_t i = 0; i < w->ndet && g->keep && !e; i++) {
+        w->object[i] = w->stored[i] < 0 ? -1 : skygrid_find(&w->grid, w->stored[i]);
+        w->skip[i] = w->object[i] >= 0;
+    }
+    if (!e) e = skygrid_match(&w->grid, w->ndet, (const double(*)[3])w->v, w->skip, g->radius_arcsec, w->object, err);
+    for (int64_t i = 0; i < w->ndet && !e; i++) {
+        if (w->object[i] >= 0) w->result.joined++;
+        else if (g->live) e = found(w, g, i, err);
     }
     if (e) return e;
-    for (int64_t k = 0; k < w->npairs; k++) w->sky.objects[w->pairs[k].object].seen = false;
-    qsort(w->pairs, (size_t)w->npairs, sizeof *w->pairs, by_distance);
-    for (int64_t k = 0; k < w->npairs; k++) {
-        struct skyobject *o = &w->sky.objects[w->pairs[k].object];
-        struct row *d = &w->rows[w->pairs[k].row];
-        if (o->seen || d->object >= 0) continue;
-        o->seen = true;
-        d->object = w->pairs[k].object;
-    }
-    for (int64_t i = first; i < end && !e; i++) {
-        struct row *d = &w->rows[i];
-        int64_t id = 0;
-        if (d->object >= 0) continue;
-        e = free_id(w, d->ra, d->dec, &id, err);
-        if (!e) e = skymatch_add(&w->sky, id, d->ra, d->dec, &d->object, err);
-        if (e) break;
-        w->sky.objects[d->object].fresh = true;
-        w->sky.objects[d->object].founder = i;
-    }
-    return e;
+    note_changes(w, g);
+    w->result.ccds++;
+    w->result.detections += w->ndet;
+    return flush_fresh(w, FLUSH_AT, err);
 }
 
-static enum err match_all(struct night_work *w, struct error *err)
+static enum err start_work(struct work *w, struct error *err)
 {
-    enum err e = ERR_OK;
-    for (int64_t first = 0, end; first < w->n && !e; first = end) {
-        int64_t exposure = w->rows[first].det_id >> 31;
-        for (end = first + 1; end < w->n && w->rows[end].det_id >> 31 == exposure && w->rows[end].mjd == w->rows[first].mjd;) end++;
-        e = match_exposure(w, first, end, err);
-    }
-    return e;
+    copy_start(&w->fresh);
+    copy_start(&w->changed.rows);
+    return skygrid_init(&w->grid, largest_radius(w), err);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------------ */
 
-static enum err flush(struct night_work *w, bool last, struct error *err)
+/* Stored associations that changed go and come back; those without an object only go. */
+static enum err write_changed(struct work *w, struct error *err)
 {
-    if (!last && w->copy.size < FLUSH_BYTES) return ERR_OK;
-    if (last) copy_finish(&w->copy);
-    if (w->copy.failed) {
-        db_copy_abort(w->db, "no memory");
-        return ERROR(err, ERR_NOMEM, "could not encode rows: out of memory");
-    }
-    enum err e = db_copy_put(w->db, w->copy.data, w->copy.size, err);
-    w->copy.size = 0;
-    return e ? e : last ? db_copy_end(w->db, NULL, err) : ERR_OK;
+    if (!w->changed.n) return ERR_OK;
+    enum err e = db_exec(w->db, "CREATE TEMPORARY TABLE changed (LIKE association) ON COMMIT DROP; ALTER TABLE changed ALTER object_id DROP NOT NULL", err);
+    if (!e) e = send(w->db, "COPY changed (" ASSOCIATION_COLUMNS ") FROM STDIN BINARY", &w->changed.rows, err);
+    return e ? e
+             : db_exec(w->db,
+                       "ANALYZE changed;"
+                       "DELETE FROM association a USING changed c WHERE (a.det_id, a.recipe_id, a.version) = (c.det_id, c.recipe_id, c.version);"
+                       "INSERT INTO association (" ASSOCIATION_COLUMNS ") SELECT " ASSOCIATION_COLUMNS " FROM changed WHERE object_id IS NOT NULL", err);
 }
 
-static enum err write_objects(struct night_work *w, struct error *err)
+/* Objects that were not made again go. */
+static enum err remove_old(struct work *w, struct error *err)
 {
-    enum err e = db_copy_in(w->db,
-                            "COPY object (object_id, hpx29, ra, dec, ref_ra, ref_dec, first_night, founder_det_id, founder_recipe_id, founder_version) FROM STDIN BINARY", err);
-    copy_start(&w->copy);
-    for (int i = 0; i < w->sky.n && !e; i++) {
-        const struct skyobject *o = &w->sky.objects[i];
+    struct copy_buffer b = {0};
+    int64_t gone = 0;
+    copy_start(&b);
+    for (int64_t i = 0; i < w->nold; i++) {
+        if (w->old_kept[i]) continue;
+        copy_row(&b, 1);
+        copy_i64(&b, w->old[i].id);
+        gone++;
+    }
+    enum err e = ERR_OK;
+    if (gone) {
+        e = db_exec(w->db, "CREATE TEMPORARY TABLE gone (object_id bigint) ON COMMIT DROP", err);
+        if (!e) e = send(w->db, "COPY gone FROM STDIN BINARY", &b, err);
+        if (!e) e = db_exec(w->db, "ANALYZE gone; DELETE FROM object o USING gone g WHERE o.object_id = g.object_id", err);
+    }
+    copy_release(&b);
+    w->result.objects_changed += gone;
+    return e;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct objectstats_object *p = a, *q = b;
+    return (p->id > q->id) - (p->id < q->id);
+}
+
+static enum err refresh_objects(struct work *w, struct error *err)
+{
+    int64_t n = 0, written = 0;
+    struct objectstats_object *met = malloc(((size_t)w->grid.n + 1) * sizeof *met);
+    if (!met) return ERROR(err, ERR_NOMEM, "could not get memory for %d objects", (int)w->grid.n);
+    for (int32_t i = 0; i < w->grid.n; i++)
+        if (w->info[i].met) met[n++] = w->info[i].row;
+    qsort(met, (size_t)n, sizeof *met, by_id);
+    enum err e = w->result.changed > 10000 ? db_exec(w->db, "ANALYZE association", err) : ERR_OK;
+    if (!e) e = objectstats_refresh(w->db, met, n, &written, err);
+    w->result.objects_changed += written;
+    free(met);
+    return e;
+}
+
+/* Provisional: new objects appear with what their founder says. */
+static enum err insert_founded(struct work *w, struct error *err)
+{
+    struct copy_buffer b = {0};
+    int64_t n = 0;
+    copy_start(&b);
+    for (int32_t i = 0; i < w->grid.n; i++) {
+        const struct objectstats_object *o = &w->info[i].row;
         if (!o->fresh) continue;
-        const struct row *d = &w->rows[o->founder];
-        copy_row(&w->copy, 10);
-        copy_i64(&w->copy, o->id);
-        copy_i64(&w->copy, hpx_of(o->ra, o->dec));
+        copy_row(&b, 13);
+        copy_i64(&b, o->id);
+        copy_i64(&b, hpx_of(o->ref_ra, o->ref_dec));
         for (int k = 0; k < 2; k++) {
-            copy_f64(&w->copy, o->ra);
-            copy_f64(&w->copy, o->dec);
+            copy_f64(&b, o->ref_ra);
+            copy_f64(&b, o->ref_dec);
         }
-        copy_i32(&w->copy, w->night);
-        copy_i64(&w->copy, d->det_id);
-        copy_i32(&w->copy, d->recipe_id);
-        copy_i16(&w->copy, d->version);
-        e = flush(w, false, err);
+        copy_i32(&b, 1);
+        copy_f64(&b, w->info[i].mjd);
+        copy_f64(&b, w->info[i].mjd);
+        copy_i32(&b, o->first_night);
+        copy_i64(&b, o->founder_det_id);
+        copy_i32(&b, o->founder_recipe_id);
+        copy_i16(&b, (int16_t)o->founder_version);
+        n++;
     }
-    return e ? e : flush(w, true, err);
-}
-
-/* East and north of the founding position, arcsec. */
-static void offset_of(const struct skyobject *o, const struct row *d, float *dx, float *dy)
-{
-    double a = o->ra * RAD_PER_DEG, s = o->dec * RAD_PER_DEG;
-    double east[3] = {-sin(a), cos(a), 0}, north[3] = {-sin(s) * cos(a), -sin(s) * sin(a), cos(s)}, x = 0, y = 0;
-    for (int k = 0; k < 3; k++) {
-        x += east[k] * (d->v[k] - o->v[k]);
-        y += north[k] * (d->v[k] - o->v[k]);
-    }
-    *dx = (float)(x * DEG_PER_RAD * ARCSEC_PER_DEG);
-    *dy = (float)(y * DEG_PER_RAD * ARCSEC_PER_DEG);
-}
-
-static enum err write_associations(struct night_work *w, struct error *err)
-{
-    enum err e = db_copy_in(w->db,
-                            "COPY association (object_id, det_id, mjd, recipe_id, night, dx, dy, flux_auto, fluxerr_auto, flux_aper1, fluxerr_aper1,"
-                            " flux_aper2, fluxerr_aper2, flags, version) FROM STDIN BINARY", err);
-    copy_start(&w->copy);
-    for (int64_t i = 0; i < w->n && !e; i++) {
-        const struct row *d = &w->rows[i];
-        const struct skyobject *o = &w->sky.objects[d->object];
-        float dx, dy;
-        offset_of(o, d, &dx, &dy);
-        copy_row(&w->copy, 15);
-        copy_i64(&w->copy, o->id);
-        copy_i64(&w->copy, d->det_id);
-        copy_f64(&w->copy, d->mjd);
-        copy_i32(&w->copy, d->recipe_id);
-        copy_i32(&w->copy, w->night);
-        copy_f32(&w->copy, dx);
-        copy_f32(&w->copy, dy);
-        for (int k = 0; k < 6; k++) copy_f32(&w->copy, d->flux[k]);
-        copy_i16(&w->copy, d->flags);
-        copy_i16(&w->copy, d->version);
-        e = flush(w, false, err);
-    }
-    return e ? e : flush(w, true, err);
-}
-
-/* Mean positions need HEALPix, which the database has not: read, worked out, written back through a temporary table. */
-struct mean_work {
-    struct copy_buffer copy;
-    int64_t n;
-};
-
-static enum err take_mean(void *user, const char *data, int size, struct error *err)
-{
-    struct mean_work *m = user;
-    struct copy_reader r;
-    if (!copy_read_row(&r, data, size)) return ERR_OK;
-    int64_t id = copy_read_int(&r);
-    double ref_ra = copy_read_float(&r), ref_dec = copy_read_float(&r), dx = copy_read_float(&r), dy = copy_read_float(&r);
-    double a = ref_ra * RAD_PER_DEG, s = ref_dec * RAD_PER_DEG, e = dx / ARCSEC_PER_DEG * RAD_PER_DEG, n = dy / ARCSEC_PER_DEG * RAD_PER_DEG;
-    double x = cos(s) * cos(a) - e * sin(a) - n * sin(s) * cos(a), y = cos(s) * sin(a) + e * cos(a) - n * sin(s) * sin(a), z = sin(s) + n * cos(s);
-    double ra = atan2(y, x) * DEG_PER_RAD, dec = atan2(z, hypot(x, y)) * DEG_PER_RAD;
-    if (ra < 0) ra += 360;
-    if (dx == 0 && dy == 0) ra = ref_ra, dec = ref_dec;
-    copy_row(&m->copy, 4);
-    copy_i64(&m->copy, id);
-    copy_i64(&m->copy, hpx_of(ra, dec));
-    copy_f64(&m->copy, ra);
-    copy_f64(&m->copy, dec);
-    m->n++;
-    return r.bad || m->copy.failed ? ERROR(err, ERR_NOMEM, "could not work out mean positions: out of memory") : ERR_OK;
-}
-
-static enum err refresh_positions(struct night_work *w, struct error *err)
-{
-    struct mean_work m = {0};
-    copy_start(&m.copy);
-    enum err e = db_copy_out(w->db,
-                             "COPY (SELECT o.object_id, o.ref_ra, o.ref_dec, s.dx, s.dy FROM touched_stats s JOIN object o USING (object_id) ORDER BY 1) TO STDOUT BINARY",
-                             take_mean, &m, err);
-    copy_finish(&m.copy);
-    if (!e) e = db_exec(w->db, "CREATE TEMPORARY TABLE mean_position (object_id bigint, hpx29 bigint, ra float8, dec float8) ON COMMIT DROP", err);
-    if (!e) e = db_copy_in(w->db, "COPY mean_position FROM STDIN BINARY", err);
-    if (!e) e = db_copy_put(w->db, m.copy.data, m.copy.size, err);
-    if (!e) e = db_copy_end(w->db, NULL, err);
-    if (!e)
-        e = db_exec(w->db,
-                    "UPDATE object o SET hpx29 = p.hpx29, ra = p.ra, dec = p.dec, ra_err = s.ra_err, dec_err = s.dec_err, n_det = s.n, first_mjd = s.first_mjd, last_mjd = s.last_mjd"
-                    " FROM mean_position p JOIN touched_stats s USING (object_id) WHERE o.object_id = p.object_id"
-                    " AND (o.hpx29, o.ra, o.dec, o.ra_err, o.dec_err, o.n_det, o.first_mjd, o.last_mjd)"
-                    " IS DISTINCT FROM (p.hpx29, p.ra, p.dec, s.ra_err, s.dec_err, s.n, s.first_mjd, s.last_mjd)",
-                    err);
-    copy_release(&m.copy);
+    enum err e = n ? send(w->db, "COPY object (object_id, hpx29, ra, dec, ref_ra, ref_dec, n_det, first_mjd, last_mjd, first_night, founder_det_id,"
+                                 " founder_recipe_id, founder_version) FROM STDIN BINARY", &b, err)
+                   : ERR_OK;
+    copy_release(&b);
+    w->result.objects_changed += n;
     return e;
 }
 
-/* Counts, mean positions and fluxes per band of every object this night touches or touched. Sums run in the order of the
- * measurements, so that the same measurements give the same digits. */
-static const char stats_sql[] =
-    "ANALYZE association; "
-    "CREATE TEMPORARY TABLE touched_stats ON COMMIT DROP AS"
-    " SELECT object_id, count(*)::int AS n, avg(dx::float8 ORDER BY mjd, det_id) AS dx, avg(dy::float8 ORDER BY mjd, det_id) AS dy,"
-    "        CASE WHEN count(*) > 1 THEN (stddev_samp(dx::float8) / sqrt(count(*)))::real END AS ra_err,"
-    "        CASE WHEN count(*) > 1 THEN (stddev_samp(dy::float8) / sqrt(count(*)))::real END AS dec_err,"
-    "        min(mjd) AS first_mjd, max(mjd) AS last_mjd"
-    "   FROM (SELECT * FROM association WHERE object_id IN (SELECT object_id FROM touched) ORDER BY object_id, mjd, det_id) a GROUP BY object_id";
+/* ---- a rebuild ---------------------------------------------------------------------------------------------------- */
 
-static const char bands_sql[] =
-    "DELETE FROM object_band WHERE object_id IN (SELECT object_id FROM touched); "
-    "INSERT INTO object_band (object_id, filter, n, flux_mean, flux_err, flux_std, flux_min, flux_max, chi2)"
-    " SELECT object_id, filter, n, mean, err, std, low, high, CASE WHEN n > 1 THEN (ff - mean * mean * w) / (n - 1) END FROM ("
-    "  SELECT object_id, filter, count(*)::int AS n, sum(f / (s * s)) / sum(1 / (s * s)) AS mean, 1 / sqrt(sum(1 / (s * s))) AS err,"
-    "         stddev_samp(f) AS std, min(f) AS low, max(f) AS high, sum(f * f / (s * s)) AS ff, sum(1 / (s * s)) AS w"
-    "    FROM (SELECT object_id, filter, flux_auto AS f, fluxerr_auto AS s FROM light_curve"
-    "           WHERE object_id IN (SELECT object_id FROM touched) AND flux_auto IS NOT NULL AND fluxerr_auto > 0 ORDER BY object_id, mjd, det_id) m"
-    "   GROUP BY object_id, filter) b";
-
-static enum err rewrite(struct night_work *w, struct error *err)
-{
-    char sql[1600];
-    snprintf(sql, sizeof sql,
-             "CREATE TEMPORARY TABLE touched ON COMMIT DROP AS SELECT DISTINCT object_id FROM association WHERE night = %d; "
-             "DELETE FROM association WHERE night = %d; "
-             "DELETE FROM object WHERE first_night = %d AND published_at IS NULL", w->night, w->night, w->night);
-    enum err e = db_exec(w->db, sql, err);
-    if (!e) e = write_objects(w, err);
-    if (!e) e = write_associations(w, err);
-    snprintf(sql, sizeof sql, "INSERT INTO touched SELECT DISTINCT object_id FROM association WHERE night = %d EXCEPT SELECT object_id FROM touched", w->night);
-    if (!e) e = db_exec(w->db, sql, err);
-    /* Objects that this rebuild did away with may still be named by later nights, which are rebuilt next. */
-    if (!e) e = db_exec(w->db, "DELETE FROM touched t WHERE NOT EXISTS (SELECT FROM object o WHERE o.object_id = t.object_id)", err);
-    if (!e) e = db_exec(w->db, stats_sql, err);
-    if (!e) e = refresh_positions(w, err);
-    if (!e) e = db_exec(w->db, bands_sql, err);
-    snprintf(sql, sizeof sql,
-             "INSERT INTO night (night, associated_at) VALUES (%d, now()) ON CONFLICT (night) DO UPDATE SET associated_at = now(); "
-             "UPDATE ccd SET associated_at = now() WHERE night = %d AND associated_at IS NULL", w->night, w->night);
-    return e ? e : db_exec(w->db, sql, err);
-}
-
-/* ---- a night ------------------------------------------------------------------------------------------------------ */
-
-static enum err night_radius(struct night_work *w, double given, double *ret, struct error *err)
-{
-    struct db_result *r = NULL;
-    char night[16];
-    *ret = given;
-    if (given > 0) return ERR_OK;
-    snprintf(night, sizeof night, "%d", w->night);
-    enum err e = db_query(w->db, "SELECT greatest(1, 0.5 * coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY seeing_arcsec), 0)) FROM ccd"
-                                 " WHERE night = $1 AND published_at IS NOT NULL AND retired_at IS NULL AND seeing_arcsec < 60",
-                          1, (const char *const[]){night}, &r, err);
-    if (!e) *ret = db_f64(r, 0, 0);
-    db_result_free(r);
-    return e;
-}
-
-static void count(const struct night_work *w, double radius, struct associate_result *ret)
-{
-    *ret = (struct associate_result){.detections = w->n, .radius_arcsec = radius};
-    for (int i = 0; i < w->sky.n; i++) w->sky.objects[i].seen = false;
-    for (int64_t i = 0; i < w->n; i++) w->sky.objects[w->rows[i].object].seen = true;
-    for (int i = 0; i < w->sky.n; i++) {
-        ret->objects_new += w->sky.objects[i].fresh;
-        ret->objects_known += w->sky.objects[i].seen && !w->sky.objects[i].fresh;
-    }
-}
-
-enum err associate_night(struct db *db, int night, double radius_arcsec, struct associate_result *ret, struct error *err)
-{
-    struct night_work w = {.db = db, .night = night};
-    double radius;
-    enum err e = db_begin(db, err);
-    if (!e) e = db_exec(db, "SET LOCAL max_parallel_workers_per_gather = 0; SELECT pg_advisory_xact_lock(hashtext('nightshift.associate'))", err);
-    if (!e) e = night_radius(&w, radius_arcsec, &radius, err);
-    if (!e) e = skymatch_init(&w.sky, radius / ARCSEC_PER_DEG, err);
-    if (!e) e = read_detections(&w, err);
-    if (!e && w.n) e = read_objects(&w, err);
-    if (!e) e = match_all(&w, err);
-    if (!e) e = rewrite(&w, err);
-    if (!e) e = db_commit(db, err);
-    else db_rollback(db);
-    if (!e) count(&w, radius, ret);
-    release(&w);
-    return e;
-}
-
-enum err associate_later_nights(struct db *db, int night, int *nights, int max, int *ret_n, struct error *err)
+static enum err find_start(struct work *w, int night, struct error *err)
 {
     struct db_result *r = NULL;
     char text[16];
     snprintf(text, sizeof text, "%d", night);
-    enum err e = db_query(db, "SELECT night FROM night WHERE night > $1 AND associated_at IS NOT NULL ORDER BY night", 1, (const char *const[]){text}, &r, err);
-    for (*ret_n = 0; !e && *ret_n < max && *ret_n < db_nrow(r); (*ret_n)++) nights[*ret_n] = (int)db_i64(r, *ret_n, 0);
+    enum err e = db_query(w->db, "SELECT association_start($1)", 1, (const char *[]){text}, &r, err);
+    if (!e) w->start_night = w->result.first_night = (int)db_i64(r, 0, 0);
     db_result_free(r);
+    return e;
+}
+
+/* CCDs that are not shown come last: they join, and what they find nothing for stays alone. */
+static enum err rebuild(struct work *w, const struct settings *s, const struct instruments *set, int night, struct error *err)
+{
+    char start[16];
+    enum err e = db_exec(w->db, "SET LOCAL max_parallel_workers_per_gather = 0; SELECT pg_advisory_xact_lock(hashtext('nightshift.associate'))", err);
+    if (!e) e = find_start(w, night, err);
+    snprintf(start, sizeof start, "%d", w->start_night);
+    /* Marked before the list is read: a CCD that comes in between is in the list without its mark, and is looked at again. */
+    if (!e) e = db_query(w->db, "UPDATE ccd SET associated_at = now() WHERE night >= $1 AND associated_at IS NULL", 1, (const char *[]){start}, NULL, err);
+    if (!e)
+        e = read_groups(w, GROUP_COLUMNS " WHERE c.night >= $1 ORDER BY live DESC, c.night, e.mjd_mid, c.exposure_id, c.ccd, r.recipe, c.version", 1,
+                        (const char *[]){start}, s, set, err);
+    if (!e) e = start_work(w, err);
+    if (!e) e = read_old(w, err);
+    for (int64_t i = 0; i < w->ngroup && !e; i++) e = match_group(w, &w->groups[i], err);
+    if (!e) e = flush_fresh(w, 0, err);
+    if (!e) e = write_changed(w, err);
+    if (!e) e = remove_old(w, err);
+    if (!e) e = refresh_objects(w, err);
+    if (!e)
+        e = db_execf(w->db, err,
+                     "INSERT INTO night (night, associated_at) SELECT DISTINCT night, now() FROM ccd WHERE night >= %d"
+                     " ON CONFLICT (night) DO UPDATE SET associated_at = excluded.associated_at WHERE night.associated_at IS NULL",
+                     w->start_night);
+    return e;
+}
+
+enum err associate_night(struct db *db, const struct settings *s, const struct instruments *instruments, int night, struct associate_result *ret,
+                         struct error *err)
+{
+    struct work w = {.db = db};
+    enum err e = db_begin(db, err);
+    if (!e) e = rebuild(&w, s, instruments, night, err);
+    if (!e) e = db_commit(db, err);
+    if (e) db_rollback(db);
+    if (!e) *ret = w.result;
+    release(&w);
+    return e;
+}
+
+/* ---- one CCD, provisionally --------------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t p = *(const int64_t *)a, q = *(const int64_t *)b;
+    return (p > q) - (p < q);
+}
+
+/* The cells of the sky this CCD touches, in rising order; a CCD that covers very many locks all the sky instead. */
+static enum err lock_sky(struct work *w, double radius_arcsec, struct error *err)
+{
+    struct hpx_range r[CELLS_MAX];
+    int64_t cells[2 * CELLS_MAX];
+    double ra, dec, radius;
+    int64_t n = 0;
+    cone_of(w, &ra, &dec, &radius);
+    int k = hpx_cone(ra, dec, fmin(180, radius + radius_arcsec / ARCSEC_PER_DEG + MARGIN_DEG), CELLS_MAX, r), shift = 2 * (HPX_ORDER - CELL_ORDER);
+    for (int i = 0; i < k; i++)
+        for (int64_t c = r[i].first >> shift; c <= r[i].last >> shift; c++) {
+            if (n && cells[n - 1] == c) continue;
+            if (n == CELLS_MAX) return db_exec(w->db, "SELECT pg_advisory_xact_lock(hashtext('nightshift.associate'))", err);
+            cells[n++] = c;
+        }
+    qsort(cells, (size_t)n, sizeof *cells, by_value);
+    char *sql = NULL;
+    size_t size;
+    FILE *f = open_memstream(&sql, &size);
+    if (!f) return ERROR(err, ERR_NOMEM, "could not get memory for a statement");
+    for (int64_t i = 0; i < n; i++) fprintf(f, "SELECT pg_advisory_xact_lock(hashtext('nightshift.sky'), %d);", (int)cells[i]);
+    enum err e = fclose(f) ? ERROR(err, ERR_NOMEM, "could not get memory for a statement") : db_exec(w->db, sql, err);
+    free(sql);
+    return e;
+}
+
+static enum err provisional(struct work *w, const struct settings *s, const struct instruments *set, const char *const key[4], struct error *err)
+{
+    enum err e = db_exec(w->db, "SELECT pg_advisory_xact_lock_shared(hashtext('nightshift.associate'))", err);
+    if (!e)
+        e = read_groups(w, GROUP_COLUMNS " WHERE c.exposure_id = $1 AND c.ccd = $2 AND c.recipe_id = $3 AND c.version = $4", 4, key, s, set, err);
+    if (e || !w->ngroup) return e;
+    struct group *g = &w->groups[0];
+    g->keep = true;
+    e = start_work(w, err);
+    if (!e) e = read_dets(w, g, err); /* the first look is for the place; what is there is read again under the lock */
+    if (!e && w->ndet) e = lock_sky(w, g->radius_arcsec, err);
+    if (!e) e = match_group(w, g, err);
+    if (!e) e = insert_founded(w, err);
+    if (!e) e = flush_fresh(w, 0, err);
+    if (!e) e = write_changed(w, err);
+    if (!e)
+        e = db_query(w->db, "UPDATE ccd SET associated_at = now() WHERE exposure_id = $1 AND ccd = $2 AND recipe_id = $3 AND version = $4 AND associated_at IS NULL",
+                     4, key, NULL, err);
+    return e ? e
+             : db_execf(w->db, err, "INSERT INTO night (night) VALUES (%d) ON CONFLICT (night) DO UPDATE SET associated_at = NULL WHERE night.associated_at IS NOT NULL",
+                        g->night);
+}
+
+enum err associate_ccd(struct db *db, const struct settings *s, const struct instruments *instruments, int64_t exposure_id, int ccd, int recipe_id,
+                       int version, struct associate_result *ret, struct error *err)
+{
+    struct work w = {.db = db};
+    char text[4][24];
+    const int64_t number[4] = {exposure_id, ccd, recipe_id, version};
+    const char *key[4];
+    for (int i = 0; i < 4; i++) {
+        snprintf(text[i], sizeof text[i], "%" PRId64, number[i]);
+        key[i] = text[i];
+    }
+    enum err e = db_begin(db, err);
+    if (!e) e = provisional(&w, s, instruments, key, err);
+    if (!e) e = db_commit(db, err);
+    if (e) db_rollback(db);
+    if (!e) *ret = w.result;
+    release(&w);
     return e;
 }

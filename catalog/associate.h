@@ -1,34 +1,43 @@
-/* Detections to objects: a night's association rebuilt from its published detections.
+/* Detections to objects.
  *
- * Detections are taken exposure by exposure in the order (mjd, exposure, ccd, seq). Within an exposure each object takes
- * one detection: candidate pairs within the radius are accepted from the closest up (ties: lower object, lower detection);
- * what is left founds new objects. Matching is against the founding position, which never moves, so that the result
- * depends on the detections alone, not on when or in which order they arrived.
+ * A detection belongs to the object nearest to it within the radius; each object takes one detection of a CCD and each
+ * detection one object (skygrid.h); what is left founds objects. Matching is against the position of the founding
+ * detection, which never moves. object_id is its hpx29, the next free one if taken.
  *
- * Objects of earlier nights and published ones are given; unpublished objects of this night are made again, and later
- * nights that were associated before are rebuilt after it. object_id = hpx29 of the founding position, the next free one if
- * taken: a rebuild gives the same ids.
+ *     provisional  one CCD, right after its ingest, in order of arrival; so that light curves are live
+ *     rebuilt      whole nights, CCDs in the order (night, mjd, exposure, ccd, recipe), from the objects of earlier nights
  *
- * Source: the "handshake" matching of LSST's ap_association, here against founding positions and deterministic.
- * Threads: one; an advisory lock lets one rebuild run at a time.                                                     */
+ * Properties: (1) after a rebuild the objects are the same, ids included, whatever the order of arrival; (2) a published
+ * object keeps its id and is never removed, and detections of a published night keep their objects; (3) a rebuild writes
+ * only what differs: a second one changes no row; (4) a night is rebuilt together with all later nights that are not
+ * published, and with earlier ones that changed; (5) detections of versions that are not shown join objects but found none.
+ * Locks: rebuilds exclude each other and provisional matching (advisory lock of the transaction); provisional matchings
+ * exclude each other where they touch the same cells of the sky, taken in rising order, so that nobody waits in a ring.  */
 #ifndef NIGHTSHIFT_CATALOG_ASSOCIATE_H
 #define NIGHTSHIFT_CATALOG_ASSOCIATE_H
 
 #include <stdint.h>
 
 #include "common/db.h"
-#include "common/err.h"
+#include "common/instrument.h"
+#include "common/settings.h"
 
 struct associate_result {
-    int64_t detections, objects_new, objects_known; /* known: given objects that were seen */
-    double radius_arcsec;
+    int first_night;           /* where the rebuild began */
+    int64_t ccds, detections;  /* looked at */
+    int64_t joined, founded;   /* detections that joined an object; objects founded */
+    int64_t changed;           /* rows of association written or removed */
+    int64_t objects_changed;   /* rows of object written or removed */
 };
 
-/* radius_arcsec: of the setting associate.radius; 0: the larger of 1 and half the night's largest seeing (median of CCDs).
- * One transaction. Status: ERR_NOMEM, ERR_DATABASE, ERR_INTERNAL */
-enum err associate_night(struct db *db, int night, double radius_arcsec, struct associate_result *ret, struct error *err);
+/* Rebuild `night` and what must be rebuilt with it, in one transaction, and the statistics of the objects met.
+ * Radius: setting associate.radius (the instrument's file may set it); 0: the larger of 1 arcsec and half the seeing of the
+ * CCD. instruments may be NULL. Status: ERR_DATABASE, ERR_NOMEM, ERR_INTERNAL */
+enum err associate_night(struct db *db, const struct settings *s, const struct instruments *instruments, int night,
+                         struct associate_result *ret, struct error *err);
 
-/* Nights after this one that were associated before, ascending, into nights (room for max). */
-enum err associate_later_nights(struct db *db, int night, int *nights, int max, int *ret_n, struct error *err);
+/* Provisional: one CCD. Statistics wait for the rebuild. */
+enum err associate_ccd(struct db *db, const struct settings *s, const struct instruments *instruments, int64_t exposure_id, int ccd,
+                       int recipe_id, int version, struct associate_result *ret, struct error *err);
 
 #endif

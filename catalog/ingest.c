@@ -182,12 +182,13 @@ static enum err begin(struct ingester *g, const struct catfile *c, const char *t
     snprintf(recipe, sizeof recipe, "%d", g->recipe_id);
     const char *values[] = {c->instrument, c->exposure_key, wanted, ccd, recipe, token};
     enum err e = db_query_prepared(g->db, "ingest_begin",
-                                   "SELECT already, exposure_id, version, n_rows FROM"
-                                   " ingest_begin($1, $2, $3::bigint, $4::smallint, $5::integer, decode($6, 'hex'))",
+                                   "SELECT b.already, b.exposure_id, b.version, b.n_rows, c.associated_at IS NOT NULL FROM"
+                                   " ingest_begin($1, $2, $3::bigint, $4::smallint, $5::integer, decode($6, 'hex')) b LEFT JOIN ccd c"
+                                   " ON c.exposure_id = b.exposure_id AND c.ccd = $4::smallint AND c.recipe_id = $5::integer AND c.version = b.version",
                                    6, values, &r, err);
     if (!e)
         *ret = (struct ingest_result){.already = db_bool(r, 0, 0), .exposure_id = db_i64(r, 0, 1), .recipe_id = g->recipe_id,
-                                      .version = (int)db_i64(r, 0, 2), .rows = db_i64(r, 0, 3)};
+                                      .version = (int)db_i64(r, 0, 2), .rows = db_i64(r, 0, 3), .associated = db_bool(r, 0, 4)};
     db_result_free(r);
     return e;
 }

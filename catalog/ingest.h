@@ -39,6 +39,7 @@ struct ingest_claim {
 
 struct ingest_result {
     bool already;       /* these inputs were stored before */
+    bool associated;    /* and matched to objects */
     int64_t exposure_id, rows;
     int recipe_id, version;
     bool zeropoint_changed;

@@ -1,56 +1,70 @@
-/* nightshift associate --night N: the objects of a night, and of the nights after it, rebuilt. */
+/* nightshift associate --night N: the objects of a night, rebuilt. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "catalog/associate.h"
 #include "catalog/catalog_verbs.h"
 #include "common/log.h"
 
-enum { LATER_MAX = 4096 };
+#define TRIES    5
+#define REVIVE_S 60
 
-static enum err one(struct db *db, int night, double radius, struct error *err)
+struct job {
+    struct cli cli;
+    struct db *db;
+    struct instruments *instruments;
+    int night;
+    bool publish;
+};
+
+/* A rebuild is one transaction: a database that goes away in between just makes it start again. */
+static enum err rebuild(struct job *j, struct associate_result *ret, struct error *err)
 {
-    struct associate_result r;
-    double start = clock_seconds();
-    enum err e = associate_night(db, night, radius, &r, err);
-    if (e) return e;
-    double elapsed = clock_seconds() - start;
-    log_event(LOG_INFO, "night associated", LOG_INT("night", night), LOG_INT("detections", r.detections), LOG_INT("objects_new", r.objects_new),
-              LOG_INT("objects_known", r.objects_known), LOG_DOUBLE("radius_arcsec", r.radius_arcsec), LOG_DOUBLE("rows_per_s", (double)r.detections / elapsed));
-    printf("night %d: %lld detections, %lld new objects, %lld known ones seen again (radius %.2f\")\n", night, (long long)r.detections,
-           (long long)r.objects_new, (long long)r.objects_known, r.radius_arcsec);
-    return ERR_OK;
+    for (int attempt = 1;; attempt++) {
+        error_clear(err);
+        enum err e = associate_night(j->db, j->cli.settings, j->instruments, j->night, ret, err);
+        if (e != ERR_DATABASE || attempt == TRIES) return e;
+        log_text(LOG_WARN, "%s; trying again", err->message);
+        if (db_is_broken(j->db) && (e = db_revive_ready(j->cli.settings, j->db, REVIVE_S, err))) return e;
+    }
 }
 
-static enum err all(const struct cli *c, int night, struct error *err)
+static enum err all(struct job *j, struct error *err)
 {
-    struct db *db = NULL;
-    int later[LATER_MAX], n = 0;
-    double radius = settings_double(c->settings, SET_ASSOC_RADIUS);
-    enum err e = db_open_ready(c->settings, "nightshift associate", &db, err);
-    if (!e) e = one(db, night, radius, err);
-    if (!e) e = associate_later_nights(db, night, later, LATER_MAX, &n, err);
-    for (int i = 0; i < n && !e; i++) e = one(db, later[i], radius, err);
-    db_close(db);
-    return e;
+    struct associate_result r = {0};
+    double start = clock_seconds();
+    enum err e = instruments_load(j->cli.settings, &j->instruments, err);
+    if (!e) e = db_open_ready(j->cli.settings, "nightshift associate", &j->db, err);
+    if (!e) e = rebuild(j, &r, err);
+    if (!e && j->publish) e = db_execf(j->db, err, "SELECT night_publish(%d)", j->night);
+    if (e) return e;
+    double elapsed = clock_seconds() - start;
+    log_event(LOG_INFO, "night associated", LOG_INT("night", j->night), LOG_INT("first_night", r.first_night), LOG_INT("ccds", r.ccds),
+              LOG_INT("detections", r.detections), LOG_INT("founded", r.founded), LOG_INT("changed", r.changed),
+              LOG_INT("objects_changed", r.objects_changed), LOG_DOUBLE("elapsed_ms", 1e3 * elapsed), LOG_DOUBLE("rows_per_s", (double)r.detections / elapsed));
+    printf("night %d: %lld detections of %lld CCDs since night %d; %lld joined an object, %lld founded one; %lld associations and %lld objects changed\n",
+           j->night, (long long)r.detections, (long long)r.ccds, r.first_night, (long long)r.joined, (long long)r.founded, (long long)r.changed,
+           (long long)r.objects_changed);
+    return ERR_OK;
 }
 
 int verb_associate(int argc, char **argv)
 {
-    struct cli c;
+    struct job j = {0};
     struct error err = ERROR_INIT;
-    int night = 0;
     const struct cli_option options[] = {
-        {"--night", CLI_INT, &night, "YYYYMMDD", "the night to rebuild; later nights that were associated before follow"},
+        {"--night", CLI_INT, &j.night, "YYYYMMDD", "the night to rebuild; later ones that are not published follow"},
+        {"--publish", CLI_FLAG, &j.publish, NULL, "then publish the night: its objects keep their ids for ever"},
         {0},
     };
     const struct verb *verb = catalog_verbs;
     while (strcmp(verb->name, "associate")) verb++;
-    int done = cli_parse(&c, verb, argc, argv, options);
+    int done = cli_parse(&j.cli, verb, argc, argv, options);
     if (done >= 0) return done;
-    if (night < 18000101 || night > 29991231) ERROR(&err, ERR_USAGE, "say which night: --night YYYYMMDD");
-    done = err.code || all(&c, night, &err) ? cli_fail(&c, &err) : EXIT_ALL_GOOD;
-    cli_release(&c);
+    if (j.night < 18000101 || j.night > 29991231) ERROR(&err, ERR_USAGE, "say which night: --night YYYYMMDD");
+    done = err.code || all(&j, &err) ? cli_fail(&j.cli, &err) : EXIT_ALL_GOOD;
+    db_close(j.db);
+    instruments_free(j.instruments);
+    cli_release(&j.cli);
     return done;
 }

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "catalog/associate.h"
 #include "catalog/catalog_verbs.h"
 #include "catalog/ingest.h"
 #include "common/log.h"
@@ -55,6 +56,16 @@ static void catch_signals(void)
 
 /* ---- one input ------------------------------------------------------------------------------------------------------ */
 
+/* Live light curves: the CCD is matched right away. What fails here is made good by the night's association: the rows are
+ * stored, so it is no failure of the input. */
+static void associate_now(struct job *j, const struct catfile *c, const struct ingest_result *r)
+{
+    struct associate_result a = {0};
+    struct error err = ERROR_INIT;
+    enum err e = associate_ccd(j->db, j->cli.settings, j->instruments, r->exposure_id, c->ccd, r->recipe_id, r->version, &a, &err);
+    if (e) log_text(LOG_WARN, "not associated yet: %s", err.message);
+}
+
 static enum err store(struct job *j, const struct input *in, struct ingest_result *ret, struct catfile *c, struct error *err)
 {
     const struct ingest_claim *claim = in->claimed ? &in->claim : NULL;
@@ -68,6 +79,7 @@ static enum err store(struct job *j, const struct input *in, struct ingest_resul
     }
     if (c->dropped) log_event(LOG_WARN, "rows without a sky position left out", LOG_STR("file", in->file), LOG_INT("rows", c->dropped));
     e = ingest_ccd(&j->ingester, c, claim, !j->staged, ret, err);
+    if (!e && !j->no_associate && !(ret->already && ret->associated)) associate_now(j, c, ret);
     if (e) error_subject(err, in->file, 0);
     return e;
 }

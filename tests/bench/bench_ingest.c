@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "catalog/associate.h"
 #include "catalog/ingest.h"
 #include "common/log.h"
 
@@ -158,6 +159,17 @@ int main(int argc, char **argv)
     if (again < 0) return EXIT_BUG;
     printf("ingest   %lld rows, %d writers, %d rows a CCD, %d nights: %.2f s, %.0f rows/s\n", (long long)rows, p.writers, p.per_ccd, p.nights, first, (double)rows / first);
     printf("replay   the same inputs: %.2f s, %.0f rows/s\n", again, (double)rows / again);
+    struct db *db = NULL;
+    struct associate_result a;
+    if (db_open(url, "bench_ingest", &db, &err)) return fail(&err);
+    for (int i = 0; i < 2; i++) {
+        double start = clock_seconds();
+        if (associate_night(db, s, NULL, 20250101, &a, &err)) return fail(&err);
+        double elapsed = clock_seconds() - start;
+        printf("%s %lld rows to %lld objects, %lld associations written: %.2f s, %.0f rows/s\n", i ? "again   " : "associate", (long long)a.detections,
+               (long long)a.founded, (long long)a.changed, elapsed, (double)a.detections / elapsed);
+    }
+    db_close(db);
     free(url);
     settings_free(s);
     return 0;
