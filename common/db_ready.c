@@ -1,5 +1,6 @@
 /* The database a verb works with: the one of the settings, or the private one, started when it is not up. */
 #include <errno.h>
+#include <fcntl.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ static int run_self(char *const argv[], char *buf, size_t size)
     int fd[2], status;
     pid_t pid;
     posix_spawn_file_actions_t actions;
-    if (pipe(fd) || posix_spawn_file_actions_init(&actions)) return -1;
+    if (pipe2(fd, O_CLOEXEC) || posix_spawn_file_actions_init(&actions)) return -1; /* a child started meanwhile must not hold our end */
     posix_spawn_file_actions_adddup2(&actions, fd[1], STDOUT_FILENO);
     posix_spawn_file_actions_addclose(&actions, fd[0]);
     posix_spawn_file_actions_addclose(&actions, fd[1]);
