@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/skycoord.h"
 #include "common/stats.h"
 #include "common/units.h"
 #include "pipeline/ldaccat.h"
@@ -12,9 +13,14 @@
 enum { BATCH = 32, PER_FRAME_MAX = 5000, CHOSEN_MAX = (int)(sizeof ((struct nightcurves *)0)->chosen / sizeof(int)) };
 static const double ERR_MAX_MAG = 0.2;       /* fainter points say little about a star */
 static const double RADIUS_MIN_ARCSEC = 1;
+static const double SAME_STAR_ARCSEC = 2;
 static const double STARLIKE_ERR_MAG = 0.1;
 static const double STARLIKE_WIDTH[2] = {0.7, 1.4};
+static const double STARLIKE_ELONGATION = 1.3;
+static const double SHAPE_PER_ERR = 4;       /* a faint star's shape is uncertain by its error in mag, times two at two sigma */
 static const double CHI2_VARIABLE = 3;       /* what scatters less is called constant, */
+static const double SEEN_SHARE = 0.3;        /* of the frames that a typical star of the band is seen in */
+static const double DEBLENDED_CHI2 = 10;     /* how much more a star cut out of a blend must vary: it shares light with its neighbour */
 static const double SIGMA_VARIABLE = 5;      /* and so is what chance could do to so few points */
 
 /* ---- reading ------------------------------------------------------------------------------------------------------ */
@@ -46,6 +52,13 @@ static bool clean(const struct detections *d, int64_t i)
            d->magerr_auto[i] < ERR_MAX_MAG && isfinite(d->ra[i]) && isfinite(d->dec[i]);
 }
 
+/* A close pair is measured now as one, now as two; a residual of the detector is narrow: neither point is of a star. */
+static bool shaped_like_star(const struct curve_point *p)
+{
+    double more = SHAPE_PER_ERR * p->err;
+    return !(p->fwhm < STARLIKE_WIDTH[0] - more) && !(p->fwhm > STARLIKE_WIDTH[1] + more) && !(p->elongation > STARLIKE_ELONGATION + more);
+}
+
 static void take(const struct curve_source *s, int frame, struct sights *ret)
 {
     static const enum detection_column needed[] = {DET_ra, DET_dec, DET_mag_auto, DET_magerr_auto, DET_flags};
@@ -56,11 +69,15 @@ static void take(const struct curve_source *s, int frame, struct sights *ret)
     for (size_t k = 0; k < sizeof needed / sizeof *needed; k++) whole &= ldaccat_has(&c, needed[k]);
     if (whole && !(ret->v = malloc((size_t)(c.d.n + 1) * sizeof *ret->v))) ret->code = ERR_NOMEM;
     bool windowed = ldaccat_has(&c, DET_rawin) && ldaccat_has(&c, DET_decwin), wide = ldaccat_has(&c, DET_fwhm) && s->seeing_px > 0;
+    double round = isfinite(s->ellipticity) && s->ellipticity < 1 ? 1 - s->ellipticity : 1;
+    bool shaped = ldaccat_has(&c, DET_elongation);
     for (int64_t i = 0; ret->v && i < c.d.n; i++) {
         if (!clean(&c.d, i)) continue;
         bool w = windowed && isfinite(c.d.rawin[i]) && isfinite(c.d.decwin[i]);
-        ret->v[ret->n++] = (struct sight){w ? c.d.rawin[i] : c.d.ra[i], w ? c.d.decwin[i] : c.d.dec[i],
-                                          {frame, c.d.mag_auto[i], c.d.magerr_auto[i], wide ? (float)(c.d.fwhm[i] / s->seeing_px) : NAN}};
+        struct sight seen = {w ? c.d.rawin[i] : c.d.ra[i], w ? c.d.decwin[i] : c.d.dec[i],
+                             {frame, c.d.mag_auto[i], c.d.magerr_auto[i], wide ? (float)(c.d.fwhm[i] / s->seeing_px) : NAN,
+                              shaped ? (float)(c.d.elongation[i] * round) : NAN, (c.d.flags[i] & FLAG_DEBLENDED) != 0}};
+        if (shaped_like_star(&seen.p)) ret->v[ret->n++] = seen;
     }
     if (ret->v) qsort(ret->v, (size_t)ret->n, sizeof *ret->v, by_magnitude);
     if (ret->n > PER_FRAME_MAX) ret->n = PER_FRAME_MAX;
@@ -192,7 +209,7 @@ void curve_measure(struct curve *c, const struct curve_point *points, const stru
     c->starlike = false;
     if (!work) return; /* such a curve is not chosen */
     for (int i = 0; i < n; i++) work[i] = p[i].mag;
-    double centre = median_f64(work, n), wide, err;
+    double centre = median_f64(work, n), wide, elongation, err;
     for (int i = 0; i < n; i++) {
         double e = errors[i] = curve_error(&p[i], sources, floor_mag), m = p[i].mag - centre;
         s.w += 1 / (e * e), s.wm += m / (e * e), s.wmm += m * m / (e * e);
@@ -210,9 +227,11 @@ void curve_measure(struct curve *c, const struct curve_point *points, const stru
     for (int i = 0; i < n; i++) c->faint = fmax(c->faint, p[i].mag);
     for (int i = 0; i < n; i++) work[i] = p[i].fwhm;
     wide = median_f64(work, n);
+    for (int i = 0; i < n; i++) work[i] = p[i].elongation;
+    elongation = median_f64(work, n);
     for (int i = 0; i < n; i++) errors[i] = p[i].err;
     err = median_f64(errors, n);
-    c->starlike = err < STARLIKE_ERR_MAG && wide > STARLIKE_WIDTH[0] && wide < STARLIKE_WIDTH[1];
+    c->starlike = err < STARLIKE_ERR_MAG && wide > STARLIKE_WIDTH[0] && wide < STARLIKE_WIDTH[1] && !(elongation > STARLIKE_ELONGATION);
     free(work);
 }
 
@@ -244,37 +263,55 @@ static double floor_of(const struct curve *curves, int n)
 
 /* ---- curves out of points ----------------------------------------------------------------------------------------- */
 
+/* A star beside another is measured now alone, now cut out of their blend, and the two differ: the more frequent case counts.
+ * Given:    at  per star, twice: points alone, points cut out
+ * Returned: in at, which of the two is kept (the other 0) */
+static void keep_one_case(int64_t (*at)[2], int stars, int64_t *ret_points, int *ret_stars)
+{
+    *ret_points = *ret_stars = 0;
+    for (int s = 0; s < stars; s++) {
+        int kept = at[s][1] > at[s][0];
+        at[s][!kept] = 0;
+        if (at[s][kept] < CURVE_POINTS_MIN) at[s][kept] = 0;
+        *ret_points += at[s][kept];
+        *ret_stars += at[s][kept] > 0;
+    }
+}
+
+static enum err more_room(struct nightcurves *c, int64_t npoints, int ncurves, struct error *err)
+{
+    struct curve_point *points = realloc(c->points, (size_t)(c->npoints + npoints + 1) * sizeof *points);
+    if (points) c->points = points;
+    struct curve *curves = realloc(c->curves, (size_t)(c->ncurves + ncurves + 1) * sizeof *curves);
+    if (curves) c->curves = curves;
+    return points && curves ? ERR_OK : ERROR(err, ERR_NOMEM, "could not hold %d light curves: out of memory", ncurves);
+}
+
 /* Points of each star side by side, stars of enough points kept. */
 static enum err sort_out(struct gathering *g, int band, struct nightcurves *c, struct error *err)
 {
-    int stars = skyindex_count(g->sky);
-    int64_t *at = calloc((size_t)stars + 1, sizeof *at), kept = 0;
-    int nkept = 0;
+    int stars = skyindex_count(g->sky), nkept;
+    int64_t (*at)[2] = calloc((size_t)stars + 1, sizeof *at), kept;
     if (!at) return ERROR(err, ERR_NOMEM, "could not sort %d stars: out of memory", stars);
-    for (int64_t i = 0; i < g->n; i++) at[g->star[i]]++;
-    for (int s = 0; s < stars; s++)
-        if (at[s] >= CURVE_POINTS_MIN) kept += at[s], nkept++;
-    struct curve_point *points = realloc(c->points, (size_t)(c->npoints + kept + 1) * sizeof *points);
-    if (points) c->points = points;
-    struct curve *curves = realloc(c->curves, (size_t)(c->ncurves + nkept + 1) * sizeof *curves);
-    if (curves) c->curves = curves;
-    if (!points || !curves) {
-        free(at);
-        return ERROR(err, ERR_NOMEM, "could not hold %d light curves: out of memory", nkept);
+    for (int64_t i = 0; i < g->n; i++) at[g->star[i]][g->points[i].deblended]++;
+    keep_one_case(at, stars, &kept, &nkept);
+    enum err e = more_room(c, kept, nkept, err);
+    for (int s = 0; s < stars && !e; s++) /* from here on `at` says where the next point goes, -1: nowhere */
+        for (int blended = 0; blended < 2; blended++) {
+            int64_t n = at[s][blended];
+            at[s][blended] = n ? c->npoints : -1;
+            if (!n) continue;
+            struct curve *k = &c->curves[c->ncurves++];
+            *k = (struct curve){.band = band, .n = (int)n, .first = c->npoints, .deblended = blended, .comparison = -1};
+            skyindex_position(g->sky, s, &k->ra, &k->dec);
+            c->npoints += n;
+        }
+    for (int64_t i = 0; i < g->n && !e; i++) {
+        int64_t *to = &at[g->star[i]][g->points[i].deblended];
+        if (*to >= 0) c->points[(*to)++] = g->points[i];
     }
-    for (int s = 0; s < stars; s++) {
-        int64_t n = at[s];
-        at[s] = n >= CURVE_POINTS_MIN ? c->npoints : -1;
-        if (at[s] < 0) continue;
-        struct curve *k = &c->curves[c->ncurves++];
-        *k = (struct curve){.band = band, .n = (int)n, .first = c->npoints, .comparison = -1};
-        skyindex_position(g->sky, s, &k->ra, &k->dec);
-        c->npoints += n;
-    }
-    for (int64_t i = 0; i < g->n; i++)
-        if (at[g->star[i]] >= 0) c->points[at[g->star[i]]++] = g->points[i];
     free(at);
-    return ERR_OK;
+    return e;
 }
 
 static void measure_band(struct nightcurves *c, int band, int first, const struct curve_source *sources)
@@ -287,23 +324,61 @@ static void measure_band(struct nightcurves *c, int band, int first, const struc
 /* ---- choosing ----------------------------------------------------------------------------------------------------- */
 
 /* The reduced chi-square of a constant star is 1 with a scatter of sqrt(2 / degrees of freedom). */
-static bool varies(const struct curve *c)
+static double variation(const struct curve *c)
 {
-    return c->chi2 >= CHI2_VARIABLE && (c->chi2 - 1) * sqrt((c->n - 2) / 2.0) >= SIGMA_VARIABLE;
+    return c->deblended ? c->chi2 / DEBLENDED_CHI2 : c->chi2;
 }
 
-static void choose(struct nightcurves *c)
+static bool varies(const struct curve *c)
 {
-    for (int i = 0; i < c->ncurves; i++) {
-        const struct curve *k = &c->curves[i];
-        if (!k->starlike || !varies(k)) continue;
-        int at = c->nchosen;
-        while (at > 0 && k->chi2 > c->curves[c->chosen[at - 1]].chi2) at--;
-        if (at >= CHOSEN_MAX) continue;
-        if (c->nchosen < CHOSEN_MAX) c->nchosen++;
-        memmove(c->chosen + at + 1, c->chosen + at, (size_t)(c->nchosen - 1 - at) * sizeof *c->chosen);
-        c->chosen[at] = i;
+    return variation(c) >= CHI2_VARIABLE && (variation(c) - 1) * sqrt((c->n - 2) / 2.0) >= SIGMA_VARIABLE;
+}
+
+static int by_variation(const void *p, const void *q)
+{
+    const struct curve *a = *(const struct curve *const *)p, *b = *(const struct curve *const *)q;
+    if (variation(a) != variation(b)) return variation(a) < variation(b) ? 1 : -1;
+    return (a->first > b->first) - (a->first < b->first);
+}
+
+static bool is_chosen_already(const struct nightcurves *c, const struct curve *k)
+{
+    for (int i = 0; i < c->nchosen; i++) {
+        const struct curve *other = &c->curves[c->chosen[i]];
+        if (sky_distance_deg(k->ra, k->dec, other->ra, other->dec) < SAME_STAR_ARCSEC / ARCSEC_PER_DEG) return true;
     }
+    return false;
+}
+
+/* Points of a typical star of each band: what is seen in far fewer frames than its neighbours is mostly noise. */
+static void typical_points(const struct nightcurves *c, double *work, double *ret)
+{
+    for (int b = 0; b < c->nbands; b++) {
+        int n = 0;
+        for (int i = 0; i < c->ncurves; i++)
+            if (c->curves[i].band == b && c->curves[i].starlike) work[n++] = c->curves[i].n;
+        ret[b] = n ? median_f64(work, n) : 0;
+    }
+}
+
+/* A star is chosen once, in the band that shows its variation best. */
+static enum err choose(struct nightcurves *c, struct error *err)
+{
+    const struct curve **candidates = malloc((size_t)(c->ncurves + 1) * sizeof *candidates);
+    double *work = malloc((size_t)(c->ncurves + c->nbands + 1) * sizeof *work), *typical = work ? work + c->ncurves : NULL;
+    int n = 0;
+    if (candidates && work) typical_points(c, work, typical);
+    for (int i = 0; i < c->ncurves && candidates && work; i++) {
+        const struct curve *k = &c->curves[i];
+        if (k->starlike && k->n >= SEEN_SHARE * typical[k->band] && varies(k)) candidates[n++] = k;
+    }
+    if (n) qsort(candidates, (size_t)n, sizeof *candidates, by_variation);
+    for (int i = 0; i < n && c->nchosen < CHOSEN_MAX; i++)
+        if (!is_chosen_already(c, candidates[i])) c->chosen[c->nchosen++] = (int)(candidates[i] - c->curves);
+    enum err e = candidates && work ? ERR_OK : ERROR(err, ERR_NOMEM, "could not rank %d stars: out of memory", c->ncurves);
+    free(candidates);
+    free(work);
+    return e;
 }
 
 static int frames_shared(const struct nightcurves *c, const struct curve *a, const struct curve *b)
@@ -354,11 +429,11 @@ enum err nightcurves_build(const struct curve_source *sources, int n, struct nig
         if (!e) measure_band(&c, band, first, sources);
     }
     free(frames);
+    if (!e) e = choose(&c, err);
     if (e) {
         nightcurves_release(&c);
         return e;
     }
-    choose(&c);
     for (int i = 0; i < c.nchosen; i++) c.curves[c.chosen[i]].comparison = comparison_of(&c, c.chosen[i]);
     *ret = c;
     return ERR_OK;

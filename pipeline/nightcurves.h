@@ -15,12 +15,14 @@ struct curve_source {
     const char *path;       /* catalogue */
     int band;               /* >= 0 */
     double seeing_px, seeing_arcsec, zero_err;
+    double ellipticity;     /* of its stars, NaN unknown */
 };
 
 struct curve_point {
     int frame;              /* index into the sources */
     float mag, err;         /* err of the detection alone */
-    float fwhm;             /* in units of the frame's seeing */
+    float fwhm, elongation; /* in units of the frame's stars; NaN unknown */
+    bool deblended;         /* cut out of a blend */
 };
 
 struct curve {
@@ -31,7 +33,8 @@ struct curve {
     double expected;        /* median error of a point, floor included */
     double chi2;            /* reduced, against a constant, the point farthest off left out */
     double bright, faint;   /* median of the brightest fifth of the points, and the faintest point */
-    bool starlike;          /* as wide as the frame's stars, S/N over 10 */
+    bool deblended;         /* in each of its points; points of the rarer case are left out */
+    bool starlike;          /* as wide and as round as the frames' stars, S/N over 10 */
     int comparison;         /* a constant star of similar brightness, -1: none; set for the chosen ones */
 };
 

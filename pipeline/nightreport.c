@@ -402,7 +402,7 @@ static enum err read_curves(struct night_report *r, struct error *err)
         const struct report_frame *f = &r->frames[i];
         bool fit = f->band >= 0 && isfinite(f->zero) && strcmp(f->wcs, "none") && strcmp(f->verdict, "reject");
         snprintf(paths[i], sizeof paths[i], "%s/%s_cat.fits", r->out, f->product);
-        s[i] = (struct curve_source){paths[i], fit ? f->band : -1, f->seeing_px, f->seeing_arcsec, f->zero_err};
+        s[i] = (struct curve_source){paths[i], fit ? f->band : -1, f->seeing_px, f->seeing_arcsec, f->zero_err, f->ellipticity};
     }
     if (!e) e = nightcurves_build(s, r->nframes, &r->curves, err);
     free(paths);

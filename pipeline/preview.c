@@ -5,15 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/atomicfile.h"
 #include "common/frameio.h"
 #include "common/maskbits.h"
 #include "common/products.h"
 #include "common/units.h"
+#include "pipeline/pngfile.h"
 
 /* ---- zscale ------------------------------------------------------------------------------------------------------- */
 
-enum { SAMPLE = 1000, ITERATIONS = 5, KEEP_LEAST = 5 };
+enum { STRIP_ROWS = 256, SAMPLE = 1000, ITERATIONS = 5, KEEP_LEAST = 5 };
 static const double REJECT_SIGMA = 2.5;
 
 static int ascending(const void *p, const void *q)
@@ -142,16 +142,20 @@ static void fill_holes(struct preview *p)
         if (!isfinite(p->mean[i]) && i % p->nx) p->mean[i] = p->mean[i - 1];
 }
 
+/* Strips of many bins: each call of the reader costs as much as some hundred rows. */
 static enum err read_strips(struct frameio_in *in, int sci_hdu, int mask_hdu, struct preview *p, struct error *err)
 {
-    int64_t nx = p->frame_nx;
-    float *sci = malloc((size_t)(nx * p->bin) * sizeof *sci), *mask = malloc((size_t)(nx * p->bin) * sizeof *mask);
-    enum err e = sci && mask ? ERR_OK : ERROR(err, ERR_NOMEM, "could not hold %d rows: out of memory", p->bin);
-    for (int j = 0; j < p->ny && !e; j++) {
-        int64_t y0 = (int64_t)j * p->bin, y1 = y0 + p->bin < p->frame_ny ? y0 + p->bin : p->frame_ny;
+    int64_t nx = p->frame_nx, bins = STRIP_ROWS / p->bin > 1 ? STRIP_ROWS / p->bin : 1, rows = bins * p->bin;
+    float *sci = malloc((size_t)(nx * rows) * sizeof *sci), *mask = malloc((size_t)(nx * rows) * sizeof *mask);
+    enum err e = sci && mask ? ERR_OK : ERROR(err, ERR_NOMEM, "could not hold %lld rows: out of memory", (long long)rows);
+    for (int64_t y0 = 0; y0 < p->frame_ny && !e; y0 += rows) {
+        int64_t y1 = y0 + rows < p->frame_ny ? y0 + rows : p->frame_ny;
         e = frameio_read_rows_f32(in, sci_hdu, y0, y1, sci, err);
         if (!e && mask_hdu) e = frameio_read_rows_f32(in, mask_hdu, y0, y1, mask, err);
-        if (!e) bin_rows(sci, mask_hdu ? mask : NULL, nx, y1 - y0, p->bin, p->mean + (int64_t)j * p->nx, p->nx);
+        for (int64_t y = y0; y < y1 && !e; y += p->bin) {
+            int64_t first = (y - y0) * nx, n = y + p->bin < y1 ? p->bin : y1 - y;
+            bin_rows(sci + first, mask_hdu ? mask + first : NULL, nx, n, p->bin, p->mean + y / p->bin * p->nx, p->nx);
+        }
     }
     free(sci);
     free(mask);
@@ -191,27 +195,44 @@ enum err preview_read(const char *path, int max_side, struct preview *ret, struc
 
 /* ---- drawing ------------------------------------------------------------------------------------------------------ */
 
-/* 64 levels of grey: the eye sees no more in the sky's noise, and the files are a third smaller. */
-static uint32_t grey(double v, double z1, double z2)
+/* The palette: 64 greys (the eye sees no more in the sky's noise), then for each colour of the marks and each strength of
+ * its edge that colour over 16 greys. */
+enum { GREYS = 64, MARKS = 2, STRENGTHS = 3, UNDER = 16, COLOURS = GREYS + MARKS * STRENGTHS * UNDER };
+
+static void fill_palette(uint8_t (*ret)[3])
+{
+    static const uint8_t marks[MARKS][3] = {{64, 230, 153}, {255, 179, 51}};
+    for (int g = 0; g < GREYS; g++)
+        for (int k = 0; k < 3; k++) ret[g][k] = (uint8_t)(g * 255 / (GREYS - 1));
+    for (int m = 0; m < MARKS; m++)
+        for (int s = 0; s < STRENGTHS; s++)
+            for (int u = 0; u < UNDER; u++)
+                for (int k = 0; k < 3; k++)
+                    ret[GREYS + (m * STRENGTHS + s) * UNDER + u][k] =
+                        (uint8_t)((marks[m][k] * (s + 1) + u * 255 / (UNDER - 1) * (STRENGTHS - 1 - s)) / STRENGTHS);
+}
+
+static uint8_t grey(double v, double z1, double z2)
 {
     double f = z2 > z1 ? (v - z1) / (z2 - z1) : 0.5;
     if (!(f > 0)) f = 0;
     if (f > 1) f = 1;
-    uint32_t level = (uint32_t)(f * 63 + 0.5) * 255 / 63;
-    return level << 16 | level << 8 | level;
+    return (uint8_t)(f * (GREYS - 1) + 0.5);
 }
 
-/* A picture of the bins, `shrink` of them to one pixel on each axis; the lowest row of the frame is at the bottom. */
-static cairo_surface_t *paint(const struct preview *p, int shrink, double z1, double z2)
+struct canvas {
+    int nx, ny;
+    uint8_t *index; /* row 0 on top */
+};
+
+/* A picture of the bins, `shrink` of them to one pixel on each axis; the lowest row of the frame is at the bottom.
+ * index NULL: no memory. */
+static struct canvas paint(const struct preview *p, int shrink, double z1, double z2)
 {
-    int nx = (p->nx + shrink - 1) / shrink, ny = (p->ny + shrink - 1) / shrink;
-    cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_RGB24, nx, ny);
-    if (cairo_surface_status(s) != CAIRO_STATUS_SUCCESS) return s;
-    unsigned char *bytes = cairo_image_surface_get_data(s);
-    int stride = cairo_image_surface_get_stride(s);
-    cairo_surface_flush(s);
-    for (int j = 0; j < ny; j++)
-        for (int i = 0; i < nx; i++) {
+    struct canvas c = {(p->nx + shrink - 1) / shrink, (p->ny + shrink - 1) / shrink, NULL};
+    c.index = malloc((size_t)c.nx * (size_t)c.ny);
+    for (int j = 0; c.index && j < c.ny; j++)
+        for (int i = 0; i < c.nx; i++) {
             double sum = 0;
             int used = 0;
             for (int y = j * shrink; y < (j + 1) * shrink && y < p->ny; y++)
@@ -219,11 +240,9 @@ static cairo_surface_t *paint(const struct preview *p, int shrink, double z1, do
                     float v = p->mean[(int64_t)y * p->nx + x];
                     if (isfinite(v)) sum += v, used++;
                 }
-            uint32_t pixel = grey(used ? sum / used : z1, z1, z2);
-            memcpy(bytes + (int64_t)(ny - 1 - j) * stride + 4 * i, &pixel, sizeof pixel);
+            c.index[(size_t)(c.ny - 1 - j) * (size_t)c.nx + (size_t)i] = grey(used ? sum / used : z1, z1, z2);
         }
-    cairo_surface_mark_dirty(s);
-    return s;
+    return c;
 }
 
 struct ranked {
@@ -261,68 +280,63 @@ static void mark(cairo_t *c, const struct preview *p, const struct detections *d
     cairo_new_path(c);
     cairo_arc(c, 0, 0, 1, 0, 2 * PI);
     cairo_set_matrix(c, &before);
-    bool clean = !d->has[DET_flags] || !d->flags[i];
-    cairo_set_source_rgba(c, clean ? 0.25 : 1.0, clean ? 0.90 : 0.70, clean ? 0.60 : 0.20, 0.9);
     cairo_stroke(c);
 }
 
-static enum err draw_marks(cairo_surface_t *s, const struct preview *p, const struct detections *d, struct error *err)
+static bool is_flagged(const struct detections *d, int64_t i)
+{
+    return d->has[DET_flags] && d->flags[i];
+}
+
+/* Draw the marks of one colour as strengths 0..255 and lay them over the picture. */
+static enum err lay_marks(struct canvas *to, const struct preview *p, const struct detections *d, const struct ranked *r, bool flagged, struct error *err)
+{
+    cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_A8, to->nx, to->ny);
+    cairo_t *c = cairo_create(s);
+    cairo_set_line_width(c, 1.2);
+    for (int64_t i = 0; i < d->n && i < PREVIEW_MARKS; i++)
+        if (is_flagged(d, r[i].row) == flagged) mark(c, p, d, r[i].row);
+    enum err e = cairo_status(c) == CAIRO_STATUS_SUCCESS ? ERR_OK : ERROR(err, ERR_NOMEM, "could not draw marks: %s", cairo_status_to_string(cairo_status(c)));
+    cairo_destroy(c);
+    cairo_surface_flush(s);
+    const unsigned char *strength = e ? NULL : cairo_image_surface_get_data(s);
+    int stride = e ? 0 : cairo_image_surface_get_stride(s);
+    for (int y = 0; strength && y < to->ny; y++)
+        for (int x = 0; x < to->nx; x++) {
+            int level = (strength[(int64_t)y * stride + x] * STRENGTHS + 127) / 255;
+            uint8_t *pixel = &to->index[(size_t)y * (size_t)to->nx + (size_t)x];
+            int under = *pixel < GREYS ? *pixel * UNDER / GREYS : 0;
+            if (level) *pixel = (uint8_t)(GREYS + ((flagged ? 1 : 0) * STRENGTHS + level - 1) * UNDER + under);
+        }
+    cairo_surface_destroy(s);
+    return e;
+}
+
+static enum err draw_marks(struct canvas *to, const struct preview *p, const struct detections *d, struct error *err)
 {
     struct ranked *r = malloc((size_t)(d->n + 1) * sizeof *r);
     if (!r) return ERROR(err, ERR_NOMEM, "could not rank %lld detections: out of memory", (long long)d->n);
     for (int64_t i = 0; i < d->n; i++) r[i] = (struct ranked){d->has[DET_flux_auto] && isfinite(d->flux_auto[i]) ? d->flux_auto[i] : 0, i};
     qsort(r, (size_t)d->n, sizeof *r, brighter);
-    cairo_t *c = cairo_create(s);
-    cairo_set_line_width(c, 1.1);
-    for (int64_t i = 0; i < d->n && i < PREVIEW_MARKS; i++) mark(c, p, d, r[i].row);
-    cairo_destroy(c);
+    enum err e = lay_marks(to, p, d, r, true, err);
+    if (!e) e = lay_marks(to, p, d, r, false, err);
     free(r);
-    return ERR_OK;
-}
-
-struct bytes {
-    unsigned char *data;
-    size_t n, capacity;
-};
-
-static cairo_status_t keep_bytes(void *to, const unsigned char *data, unsigned int n)
-{
-    struct bytes *b = to;
-    if (b->n + n > b->capacity) {
-        size_t capacity = 2 * (b->n + n);
-        unsigned char *more = realloc(b->data, capacity);
-        if (!more) return CAIRO_STATUS_NO_MEMORY;
-        b->data = more;
-        b->capacity = capacity;
-    }
-    memcpy(b->data + b->n, data, n);
-    b->n += n;
-    return CAIRO_STATUS_SUCCESS;
-}
-
-static enum err write_png(cairo_surface_t *s, const char *path, struct error *err)
-{
-    struct bytes b = {0};
-    cairo_status_t status = cairo_surface_status(s);
-    if (status == CAIRO_STATUS_SUCCESS) status = cairo_surface_write_to_png_stream(s, keep_bytes, &b);
-    enum err e = status == CAIRO_STATUS_SUCCESS ? atomicfile_write(path, b.data, b.n, err)
-                                                : ERROR(err, ERR_NOMEM, "could not draw '%s': %s", path, cairo_status_to_string(status));
-    free(b.data);
     return e;
 }
 
 enum err preview_write(const struct preview *p, const struct detections *d, const char *path, const char *thumb, struct error *err)
 {
+    uint8_t colours[COLOURS][3];
     double z1, z2;
     int longest = p->nx > p->ny ? p->nx : p->ny;
+    fill_palette(colours);
     preview_zscale(p->mean, (int64_t)p->nx * p->ny, 0.25, &z1, &z2);
-    cairo_surface_t *s = paint(p, 1, z1, z2);
-    enum err e = d && cairo_surface_status(s) == CAIRO_STATUS_SUCCESS ? draw_marks(s, p, d, err) : ERR_OK;
-    if (!e) e = write_png(s, path, err);
-    cairo_surface_destroy(s);
-    if (e || !thumb) return e;
-    s = paint(p, (longest + PREVIEW_THUMB - 1) / PREVIEW_THUMB, z1, z2);
-    e = write_png(s, thumb, err);
-    cairo_surface_destroy(s);
+    struct canvas big = paint(p, 1, z1, z2), small = paint(p, (longest + PREVIEW_THUMB - 1) / PREVIEW_THUMB, z1, z2);
+    enum err e = big.index && small.index ? ERR_OK : ERROR(err, ERR_NOMEM, "could not draw '%s': out of memory", path);
+    if (!e && d) e = draw_marks(&big, p, d, err);
+    if (!e) e = pngfile_write(path, big.index, big.nx, big.ny, colours, COLOURS, err);
+    if (!e && thumb) e = pngfile_write(thumb, small.index, small.nx, small.ny, colours, GREYS, err);
+    free(big.index);
+    free(small.index);
     return e;
 }

@@ -10,8 +10,8 @@ static void night(struct curve_source *s, struct curve_point *p, uint64_t seed)
     print_message("seed %d\n", (int)seed);
     philox_init(&r, seed, 0);
     for (int i = 0; i < N; i++) {
-        s[i] = (struct curve_source){"", 0, 4, 2, 0.002};
-        p[i] = (struct curve_point){i, (float)(15 + 0.01 * philox_normal(&r)), 0.01f, 1.02f};
+        s[i] = (struct curve_source){"", 0, 4, 2, 0.002, 0.05};
+        p[i] = (struct curve_point){i, (float)(15 + 0.01 * philox_normal(&r)), 0.01f, 1.02f, 1.03f};
     }
 }
 
@@ -55,6 +55,9 @@ static void test_nightcurves__an_eclipse_is_seen_and_its_depth_told(void **state
     for (int i = 0; i < N; i++) p[i].fwhm = 0.4f; /* as sharp as a hot pixel */
     curve_measure(&c, p, s, 0.005);
     assert_false(c.starlike);
+    for (int i = 0; i < N; i++) p[i].fwhm = 1.1f, p[i].elongation = 1.8f; /* a close pair */
+    curve_measure(&c, p, s, 0.005);
+    assert_false(c.starlike);
 }
 
 static void test_nightcurves__no_source_gives_no_curve(void **state)
@@ -62,7 +65,7 @@ static void test_nightcurves__no_source_gives_no_curve(void **state)
     (void)state;
     struct nightcurves c;
     struct error err = ERROR_INIT;
-    struct curve_source s[] = {{"/nowhere/a_cat.fits", 0, 4, 2, 0}, {"/nowhere/b_cat.fits", -1, 4, 2, 0}};
+    struct curve_source s[] = {{"/nowhere/a_cat.fits", 0, 4, 2, 0, 0}, {"/nowhere/b_cat.fits", -1, 4, 2, 0, 0}};
     assert_int_equal(nightcurves_build(s, 2, &c, &err), ERR_OK);
     assert_true(c.ncurves == 0 && c.nchosen == 0 && c.nbands == 1);
     nightcurves_release(&c);
