@@ -20,7 +20,7 @@ missing_packages() { # NAME...: those that are not installed, one per line
 }
 
 install_packages() { # LOG NAME...
-  local log=$1 missing sudo=() guard= rc; shift
+  local log=$1 missing sudo=() guard="" rc; shift
   command -v dpkg-query >/dev/null || { echo "not a Debian machine: packages are not checked"; return 0; }
   mapfile -t missing < <(missing_packages "$@")
   [ ${#missing[@]} -eq 0 ] && return 0
