@@ -65,6 +65,10 @@ static enum err load_bands(struct exposure_plan *p, struct error *err)
 {
     int64_t nbands = (p->ny + LOAD_ROWS - 1) / LOAD_ROWS, failed = nbands;
     struct error first = ERROR_INIT;
+    for (int k = 0; k < MASTER_KINDS; k++) {
+        enum err code = p->used[k] ? master_verify(p->used[k], err) : ERR_OK;
+        if (code) return code;
+    }
     /* Each band fills its own rows of the plan; each thread has its own readers. Of several failures the lowest band's is
      * reported. */
 #pragma omp parallel default(none) shared(p, nbands, failed, first)

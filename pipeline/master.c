@@ -225,21 +225,22 @@ enum err master_sum(struct master_info *m, struct error *err)
     return m->sum[0] ? ERR_OK : digest_file(m->path, m->sum, err);
 }
 
-/* A master reaches every frame of a night: its checksums are compared before it is believed. */
-static enum err read_verified(const char *path, struct frame *ret, struct error *err)
+enum err master_verify(const struct master_info *m, struct error *err)
 {
     struct frameio_in *in = NULL;
-    enum err code = frameio_open(path, &in, err);
+    enum err code = frameio_open(m->path, &in, err);
     if (!code) code = frameio_verify_checksums(in, err);
     frameio_close(in);
-    return code ? code : frameio_read_product(path, ret, err);
+    if (code) error_subject(err, m->path, 0);
+    return code;
 }
 
 enum err master_load(const struct master_info *m, int64_t nx, int64_t ny, struct frame *ret, struct error *err)
 {
     struct frame f;
     frame_init(&f);
-    enum err code = read_verified(m->path, &f, err);
+    enum err code = master_verify(m, err);
+    if (!code) code = frameio_read_product(m->path, &f, err);
     if (!code && (f.nx != nx || f.ny != ny))
         code = ERROR(err, ERR_SHAPE, "cannot use a master of %lld x %lld pixels for a frame of %lld x %lld", (long long)f.nx,
                      (long long)f.ny, (long long)nx, (long long)ny);

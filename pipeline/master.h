@@ -59,10 +59,14 @@ bool gains_known(const struct exposure_meta *exposure);
 /* SHA-256 of the file, worked out once. */
 enum err master_sum(struct master_info *m, struct error *err);
 
-/* Planes of a master; frame_release() frees them. ERR_SHAPE if it is not nx by ny. */
+/* A master reaches every frame of a night: its checksums are compared before it is believed. ERR_CORRUPT names the HDU. */
+enum err master_verify(const struct master_info *m, struct error *err);
+
+/* Planes of a master, verified; frame_release() frees them. ERR_SHAPE if it is not nx by ny. */
 enum err master_load(const struct master_info *m, int64_t nx, int64_t ny, struct frame *ret, struct error *err);
 
-/* The same row by row, for plans that are worked out without the whole master in memory. One reader per thread. */
+/* The same row by row and not verified, for plans that are worked out without the whole master in memory. One reader per
+ * thread. */
 struct master_reader {
     struct frameio_in *in;
     int sci, var, mask;       /* HDUs, 0 where there is none */
