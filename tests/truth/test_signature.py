@@ -105,7 +105,7 @@ def test_outlier_frames_are_left_out_with_a_reason(nightshift, night, tmp_path):
             hdu.data = hdu.data.copy()
             hdu.data[: hdu.data.shape[0] // 2] //= 2  # half the dome
         flat.unlink()
-        f.writeto(flat)
+        f.writeto(flat, checksum=True)
     bias = sorted(raw.glob("*bias.fits"))[1]
     with fits.open(bias) as f:
         for hdu in f[1:]:
@@ -113,7 +113,7 @@ def test_outlier_frames_are_left_out_with_a_reason(nightshift, night, tmp_path):
             data[:, :256] += 300  # light in the data, not in the overscan
             hdu.data = data.astype(np.uint16)
         bias.unlink()
-        f.writeto(bias)
+        f.writeto(bias, checksum=True)
     result = nightshift("master", raw, "--out", tmp_path / "out", code=0)
     left_out = [line for line in result.lines if "left out" in line]
     assert any(flat.name in line and "shape" in line for line in left_out), result.err
