@@ -150,6 +150,8 @@ int table_ncol(const struct table *t);
 const char *table_column_name(const struct table *t, int col);
 int table_find(const struct table *t, const char *column);        /* any case; -1 if none */
 int table_repeat(const struct table *t, int col);
+bool table_is_numeric(const struct table *t, int col);            /* then NULL of table_f64() means no memory */
+bool table_is_text(const struct table *t, int col);               /* then NULL of table_str() for a row there means no memory */
 const double *table_f64(struct table *t, int col);                /* nrow * repeat, owned by t; NULL if not numeric or no memory */
 const int64_t *table_i64(struct table *t, int col);               /* NULL if not an integer column */
 const char *table_str(struct table *t, int col, int64_t row);     /* trimmed, owned by t; NULL if not a string column */

@@ -339,12 +339,21 @@ static double ascii_number(const struct table_column *c, const uint8_t *p)
     return v;
 }
 
+bool table_is_numeric(const struct table *t, int col)
+{
+    return column_at(t, col) && !strchr("APQ", t->columns[col].type);
+}
+
+bool table_is_text(const struct table *t, int col)
+{
+    return column_at(t, col) && t->columns[col].type == 'A';
+}
+
 const double *table_f64(struct table *t, int col)
 {
-    if (!column_at(t, col)) return NULL;
+    if (!table_is_numeric(t, col)) return NULL;
     struct table_column *c = &t->columns[col];
     int64_t n = elements(c), k = 0;
-    if (c->type == 'A' || c->type == 'P' || c->type == 'Q') return NULL;
     if (c->f64) return c->f64;
     double *values = mem_array((size_t)t->nrow + 1, (size_t)(n ? n : 1) * sizeof *values);
     if (!values) return NULL;

@@ -24,6 +24,7 @@ static enum err read_image_header(const char *path, struct header *ret, struct e
     struct table *t = NULL;
     enum err e = table_read(path, EXT_LDAC_IMHEAD, 0, &t, err);
     const char *text = e ? NULL : table_str(t, 0, 0);
+    if (!e && !text && table_nrow(t) > 0 && table_is_text(t, 0)) e = ERROR(err, ERR_NOMEM, "could not read the header of the image: out of memory");
     if (!e) e = text ? header_parse(ret, text, (int64_t)(strlen(text) / CARD_LENGTH), err) : ERROR(err, ERR_CORRUPT, "table LDAC_IMHEAD holds no header");
     table_free(t);
     return e;
@@ -59,6 +60,7 @@ static enum err take_table(struct table *t, struct ldaccat *ret, struct error *e
     detections_columns(&ret->d, ret->column, ret->ncolumn, "", described);
     for (int i = 0; i < ret->ncolumn; i++) {
         const double *values = table_f64(t, from[i]);
+        if (!values && table_is_numeric(t, from[i])) return ERROR(err, ERR_NOMEM, "could not read column %s: out of memory", described[i].name);
         if (!values || table_repeat(t, from[i]) != described[i].repeat)
             return ERROR(err, ERR_CORRUPT, "column %s does not hold what its name says", described[i].name);
         take_column(&described[i], values, table_nrow(t) * described[i].repeat);

@@ -141,11 +141,13 @@ static enum err gather(struct gathering *g, const struct sights *s, int frame, s
     return e;
 }
 
+/* 0: out of memory. */
 static double radius_deg(const struct curve_source *sources, const int *frames, int n)
 {
-    double *seeing = malloc((size_t)(n + 1) * sizeof *seeing), half = NAN;
-    for (int i = 0; seeing && i < n; i++) seeing[i] = sources[frames[i]].seeing_arcsec;
-    if (seeing) half = 0.5 * median_f64(seeing, n);
+    double *seeing = malloc((size_t)(n + 1) * sizeof *seeing);
+    if (!seeing) return 0;
+    for (int i = 0; i < n; i++) seeing[i] = sources[frames[i]].seeing_arcsec;
+    double half = 0.5 * median_f64(seeing, n);
     free(seeing);
     return (half > RADIUS_MIN_ARCSEC ? half : RADIUS_MIN_ARCSEC) / ARCSEC_PER_DEG;
 }
@@ -153,7 +155,8 @@ static double radius_deg(const struct curve_source *sources, const int *frames, 
 /* Read the frames of a band, a batch at a time, and gather them in order. */
 static enum err gather_band(const struct curve_source *sources, const int *frames, int n, struct gathering *g, struct error *err)
 {
-    g->sky = skyindex_new(radius_deg(sources, frames, n));
+    double radius = radius_deg(sources, frames, n);
+    g->sky = radius > 0 ? skyindex_new(radius) : NULL;
     enum err e = g->sky ? ERR_OK : ERROR(err, ERR_NOMEM, "could not index stars: out of memory");
     for (int from = 0; from < n && !e; from += BATCH) {
         struct sights s[BATCH] = {0};
@@ -198,7 +201,7 @@ static double chi2_without_one(const struct curve_point *p, int n, const struct 
     return best / (n - 2);
 }
 
-void curve_measure(struct curve *c, const struct curve_point *points, const struct curve_source *sources, double floor_mag)
+bool curve_measure(struct curve *c, const struct curve_point *points, const struct curve_source *sources, double floor_mag)
 {
     const struct curve_point *p = points + c->first;
     int n = c->n;
@@ -207,7 +210,7 @@ void curve_measure(struct curve *c, const struct curve_point *points, const stru
     c->mag = c->rms = c->expected = c->bright = c->faint = NAN;
     c->chi2 = 0;
     c->starlike = false;
-    if (!work) return; /* such a curve is not chosen */
+    if (!work) return false;
     for (int i = 0; i < n; i++) work[i] = p[i].mag;
     double centre = median_f64(work, n), wide, elongation, err;
     for (int i = 0; i < n; i++) {
@@ -233,6 +236,7 @@ void curve_measure(struct curve *c, const struct curve_point *points, const stru
     err = median_f64(errors, n);
     c->starlike = err < STARLIKE_ERR_MAG && wide > STARLIKE_WIDTH[0] && wide < STARLIKE_WIDTH[1] && !(elongation > STARLIKE_ELONGATION);
     free(work);
+    return true;
 }
 
 static int by_mag_of_curve(const void *p, const void *q)
@@ -241,11 +245,12 @@ static int by_mag_of_curve(const void *p, const void *q)
     return (a->mag > b->mag) - (a->mag < b->mag);
 }
 
-/* Scatter of the brightest third of the stars beyond their errors: what no error of photon counting tells (flat, seeing). */
+/* Scatter of the brightest third of the stars beyond their errors: what no error of photon counting tells (flat, seeing).
+ * NaN: out of memory. */
 static double floor_of(const struct curve *curves, int n)
 {
     struct curve *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
-    double *excess = malloc((size_t)(n + 1) * sizeof *excess), result = 0;
+    double *excess = malloc((size_t)(n + 1) * sizeof *excess), result = NAN;
     int used = 0;
     if (sorted && excess) {
         for (int i = 0; i < n; i++)
@@ -314,11 +319,14 @@ static enum err sort_out(struct gathering *g, int band, struct nightcurves *c, s
     return e;
 }
 
-static void measure_band(struct nightcurves *c, int band, int first, const struct curve_source *sources)
+static enum err measure_band(struct nightcurves *c, int band, int first, const struct curve_source *sources, struct error *err)
 {
-    for (int i = first; i < c->ncurves; i++) curve_measure(&c->curves[i], c->points, sources, 0);
-    c->floor[band] = floor_of(c->curves + first, c->ncurves - first);
-    for (int i = first; i < c->ncurves; i++) curve_measure(&c->curves[i], c->points, sources, c->floor[band]);
+    bool good = true;
+    for (int i = first; i < c->ncurves && good; i++) good = curve_measure(&c->curves[i], c->points, sources, 0);
+    c->floor[band] = good ? floor_of(c->curves + first, c->ncurves - first) : NAN;
+    good = good && isfinite(c->floor[band]);
+    for (int i = first; i < c->ncurves && good; i++) good = curve_measure(&c->curves[i], c->points, sources, c->floor[band]);
+    return good ? ERR_OK : ERROR(err, ERR_NOMEM, "could not measure %d light curves: out of memory", c->ncurves - first);
 }
 
 /* ---- choosing ----------------------------------------------------------------------------------------------------- */
@@ -426,7 +434,7 @@ enum err nightcurves_build(const struct curve_source *sources, int n, struct nig
         e = gather_band(sources, frames, count, &g, err);
         if (!e) e = sort_out(&g, band, &c, err);
         gathering_release(&g);
-        if (!e) measure_band(&c, band, first, sources);
+        if (!e) e = measure_band(&c, band, first, sources, err);
     }
     free(frames);
     if (!e) e = choose(&c, err);

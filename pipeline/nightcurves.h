@@ -54,8 +54,9 @@ enum { CURVE_POINTS_MIN = 5 };
 enum err nightcurves_build(const struct curve_source *sources, int n, struct nightcurves *ret, struct error *err);
 void nightcurves_release(struct nightcurves *c);
 
-/* Fill the numbers of a curve from its points. zero_err[frame] and floor_mag are added in quadrature. Exposed for the tests. */
-void curve_measure(struct curve *c, const struct curve_point *points, const struct curve_source *sources, double floor_mag);
+/* Fill the numbers of a curve from its points. zero_err[frame] and floor_mag are added in quadrature. false: out of memory.
+ * Exposed for the tests. */
+bool curve_measure(struct curve *c, const struct curve_point *points, const struct curve_source *sources, double floor_mag);
 
 /* Error of one point as the chi-square takes it. */
 double curve_error(const struct curve_point *p, const struct curve_source *sources, double floor_mag);

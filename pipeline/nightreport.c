@@ -261,32 +261,40 @@ static enum err read_nightcal(struct night_report *r, struct error *err)
 }
 
 /* Without the report of nightcal the catalogue's own cards say what they know. */
-static void read_cards(const struct night_report *r, struct report_frame *f)
+static enum err read_cards(const struct night_report *r, struct report_frame *f)
 {
     char path[1600], kind[16] = "";
     struct ldaccat c;
     struct skycoord *sky = NULL;
     ldaccat_init(&c);
     snprintf(path, sizeof path, "%s/%s_cat.fits", r->out, f->product);
-    if (ldaccat_read(path, &c, NULL)) return;
+    enum err e = ldaccat_read(path, &c, NULL);
+    if (e) return e == ERR_NOMEM ? e : ERR_OK;
     header_get_str(&c.image, KEY_MAGZERO_KIND, kind, sizeof kind);
     if (kind[0] && header_get_double(&c.image, KEY_MAGZERO, &f->zero)) header_get_double(&c.image, KEY_MAGZERO_ERR, &f->zero_err);
     text_clean(f->zero_kind, sizeof f->zero_kind, kind);
-    bool solved = skycoord_new(&c.image, &sky, NULL) == ERR_OK;
+    e = skycoord_new(&c.image, &sky, NULL);
+    bool solved = e == ERR_OK;
     skycoord_free(sky);
+    if (e == ERR_NOMEM) {
+        ldaccat_release(&c);
+        return e;
+    }
     snprintf(f->wcs, sizeof f->wcs, "%s", !solved ? "none" : header_has(&c.image, KEY_WCS_FROM) ? "neighbour" : "header");
     if (header_get_str(&c.image, KEY_WCS_FROM, path, sizeof path)) text_clean(f->wcs_from, sizeof f->wcs_from, path);
     ldaccat_release(&c);
+    return ERR_OK;
 }
 
-static void read_missing_cards(struct night_report *r)
+static enum err read_missing_cards(struct night_report *r, struct error *err)
 {
     struct report_frame *frames = r->frames;
-    int n = r->nframes;
+    int n = r->nframes, failed = 0;
     /* Each frame's catalogue fills its own row. */
-#pragma omp parallel for schedule(dynamic, 1) default(none) shared(r, frames, n)
+#pragma omp parallel for schedule(dynamic, 1) default(none) shared(r, frames, n) reduction(+ : failed)
     for (int i = 0; i < n; i++)
-        if (frames[i].product[0] && !frames[i].wcs[0]) read_cards(r, &frames[i]);
+        if (frames[i].product[0] && !frames[i].wcs[0]) failed += read_cards(r, &frames[i]) != ERR_OK;
+    return failed ? ERROR(err, ERR_NOMEM, "could not read %d catalogues: out of memory", failed) : ERR_OK;
 }
 
 /* ---- what the run told -------------------------------------------------------------------------------------------- */
@@ -424,8 +432,8 @@ enum err nightreport_read(const char *out, int night, const char *run, struct ni
         error_subject(err, out, 0);
         error_hint(err, "run 'nightshift reduce' with --out %s first", out);
     }
+    if (!e) e = read_missing_cards(&r, err);
     if (!e) {
-        read_missing_cards(&r);
         for (int i = 0; i < r.nframes; i++) {
             if (isfinite(r.frames[i].zero)) r.zeros = true, r.frames[i].depth_mag += r.frames[i].zero;
             else r.frames[i].depth_mag = NAN;
@@ -459,7 +467,10 @@ static void make_picture(const struct night_report *r, struct report_frame *f, c
     enum err e = preview_read(path, PREVIEW_SIDE, &p, &f->picture_err);
     if (e) return;
     snprintf(path, sizeof path, "%s/%s_cat.fits", r->out, f->product);
-    bool marks = ldaccat_read(path, &c, NULL) == ERR_OK && ldaccat_has(&c, DET_x) && ldaccat_has(&c, DET_y);
+    struct error why = ERROR_INIT;
+    e = ldaccat_read(path, &c, &why);
+    if (err_is_transient(e)) f->picture_err = why;
+    bool marks = !e && ldaccat_has(&c, DET_x) && ldaccat_has(&c, DET_y);
     const char *instrument = strchr(f->product, '/');
     snprintf(f->picture, sizeof f->picture, "%s", instrument ? instrument + 1 : f->product);
     for (char *s = f->picture; *s; s++)
@@ -468,7 +479,7 @@ static void make_picture(const struct night_report *r, struct report_frame *f, c
     strcat(f->picture, ".png");
     snprintf(path, sizeof path, "%s/%s", folder, f->picture);
     snprintf(thumb, sizeof thumb, "%s/%s", folder, f->thumb);
-    if (preview_write(&p, marks ? &c.d : NULL, path, thumb, &f->picture_err)) f->picture[0] = f->thumb[0] = 0;
+    if (f->picture_err.code || preview_write(&p, marks ? &c.d : NULL, path, thumb, &f->picture_err)) f->picture[0] = f->thumb[0] = 0;
     ldaccat_release(&c);
     preview_release(&p);
 }
@@ -483,5 +494,11 @@ enum err nightreport_pictures(struct night_report *r, const char *folder, int mo
 #pragma omp parallel for schedule(dynamic, 1) default(none) shared(r, frames, n, folder)
     for (int i = 0; i < n; i++)
         if (frames[i].product[0]) make_picture(r, &frames[i], folder);
+    for (int i = 0; i < n; i++) {
+        e = frames[i].picture_err.code;
+        if (!err_is_transient(e)) continue;
+        if (err) *err = frames[i].picture_err;
+        return e;
+    }
     return ERR_OK;
 }

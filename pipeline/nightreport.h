@@ -55,7 +55,7 @@ enum err nightreport_read(const char *out, int night, const char *run, struct ni
 void nightreport_release(struct night_report *r);
 
 /* Make the pictures of the first `most` frames in `folder`, each by its own thread. A frame whose picture cannot be made says
- * so in picture_err. Status: of the folder. */
+ * so in picture_err. Status: of the folder; an error that a retry may cure (memory, disk), of the first frame that met one. */
 enum err nightreport_pictures(struct night_report *r, const char *folder, int most, struct error *err);
 
 /* Write the page. Status: as page_write(). */
