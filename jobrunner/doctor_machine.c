@@ -31,7 +31,7 @@ static void proc_value(const char *path, const char *key, char *ret, size_t size
 
 static void cpu_features(char *ret, size_t size)
 {
-    *ret = '\0';
+    snprintf(ret, size, "%s", ""); /* other architectures have one level */
 #if defined(__x86_64__)
     __builtin_cpu_init();
     snprintf(ret, size, "%s%s%s%s%s", __builtin_cpu_supports("sse4.2") ? " sse4.2" : "", __builtin_cpu_supports("avx2") ? " avx2" : "",
