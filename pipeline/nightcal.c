@@ -9,9 +9,9 @@
 #include "common/skycoord.h"
 #include "common/stats.h"
 #include "common/units.h"
+#include "pipeline/ldaccat.h"
 #include "pipeline/skyindex.h"
 #include "pipeline/wcsmove.h"
-#include "processors/match.h"
 #include "processors/relphot.h"
 
 enum { NEIGHBOURS_TRIED = 8, MATCH_STARS = 400 };
@@ -37,7 +37,7 @@ static double number(const struct header *h, const char *key)
 
 static void describe(struct nightcal_frame *f)
 {
-    const struct header *h = &f->cat.image;
+    const struct header *h = &f->image;
     struct skycoord *sky = NULL;
     char text[256];
     int64_t ccd = 0;
@@ -59,27 +59,6 @@ static void describe(struct nightcal_frame *f)
     f->has_wcs = !header_has(h, KEY_WCS_FROM) && skycoord_new(h, &sky, NULL) == ERR_OK;
     skycoord_free(sky);
 }
-
-static enum err read_all(struct nightcal *c, const char *const *paths, struct error *err)
-{
-    c->frames = calloc((size_t)c->nframes + 1, sizeof *c->frames);
-    if (!c->frames) return ERROR(err, ERR_NOMEM, "could not hold %d catalogues: out of memory", c->nframes);
-    struct nightcal_frame *frames = c->frames;
-    int n = c->nframes;
-    /* Each catalogue is one thread's own. */
-#pragma omp parallel for schedule(dynamic, 1) default(none) shared(frames, paths, n)
-    for (int i = 0; i < n; i++) {
-        struct nightcal_frame *f = &frames[i];
-        f->path = paths[i];
-        f->zero = f->zero_err = f->wcs_rms_px = f->wcs_rms_arcsec = NAN;
-        ldaccat_init(&f->cat);
-        f->code = ldaccat_read(f->path, &f->cat, &f->err);
-        if (!f->code) describe(f);
-    }
-    return ERR_OK;
-}
-
-/* ---- coordinates from a neighbour --------------------------------------------------------------------------------- */
 
 static double position_x(const struct detections *d, int64_t i)
 {
@@ -109,8 +88,67 @@ static struct match_star *star_list(const struct detections *d, int *ret_n)
     }
     if (s) qsort(s, (size_t)n, sizeof *s, by_brightness);
     *ret_n = n < MATCH_STARS ? n : MATCH_STARS;
-    return s;
+    struct match_star *fit = s ? realloc(s, (size_t)(*ret_n + 1) * sizeof *fit) : NULL;
+    return fit ? fit : s;
 }
+
+static bool good_star(const struct detections *d, int64_t i)
+{
+    return !(d->flags[i] & ~FLAG_DEBLENDED) && d->flux_auto[i] > 0 && d->fluxerr_auto[i] > 0 && d->flux_auto[i] > SNR_MIN * d->fluxerr_auto[i] &&
+           (!d->has[DET_imaflags] || !(d->imaflags[i] & MASK_UNUSABLE));
+}
+
+/* The stars that may carry the zero point. */
+static enum err keep_obs(struct nightcal_frame *f, const struct detections *d, struct error *err)
+{
+    bool sky = d->has[DET_rawin] && d->has[DET_decwin];
+    f->obs = malloc((size_t)(d->n + 1) * sizeof *f->obs);
+    if (!f->obs) return ERROR(err, ERR_NOMEM, "could not keep %lld stars: out of memory", (long long)d->n);
+    for (int64_t i = 0; i < d->n; i++) {
+        if (!good_star(d, i) || !(f->exptime_s > 0)) continue;
+        double flux = d->flux_auto[i];
+        f->obs[f->nobs++] = (struct nightcal_obs){position_x(d, i), position_y(d, i), sky ? d->rawin[i] : NAN, sky ? d->decwin[i] : NAN,
+                                                  (float)(-2.5 * log10(flux / f->exptime_s)), (float)(MAG_PER_LN * d->fluxerr_auto[i] / flux)};
+    }
+    struct nightcal_obs *fit = realloc(f->obs, (size_t)(f->nobs + 1) * sizeof *fit);
+    if (fit) f->obs = fit;
+    return ERR_OK;
+}
+
+static enum err read_one(struct nightcal_frame *f, struct error *err)
+{
+    struct ldaccat cat;
+    ldaccat_init(&cat);
+    enum err e = ldaccat_read(f->path, &cat, err);
+    if (!e) e = header_copy(&f->image, &cat.image, err);
+    if (!e) {
+        describe(f);
+        f->bright = star_list(&cat.d, &f->nbright);
+        e = f->bright ? keep_obs(f, &cat.d, err) : ERROR(err, ERR_NOMEM, "could not list stars: out of memory");
+    }
+    ldaccat_release(&cat);
+    return e;
+}
+
+static enum err read_all(struct nightcal *c, const char *const *paths, struct error *err)
+{
+    c->frames = calloc((size_t)c->nframes + 1, sizeof *c->frames);
+    if (!c->frames) return ERROR(err, ERR_NOMEM, "could not hold %d catalogues: out of memory", c->nframes);
+    struct nightcal_frame *frames = c->frames;
+    int n = c->nframes;
+    /* Each catalogue is one thread's own. */
+#pragma omp parallel for schedule(dynamic, 1) default(none) shared(frames, paths, n)
+    for (int i = 0; i < n; i++) {
+        struct nightcal_frame *f = &frames[i];
+        f->path = paths[i];
+        f->zero = f->zero_err = f->wcs_rms_px = f->wcs_rms_arcsec = NAN;
+        header_init(&f->image);
+        f->code = read_one(f, &f->err);
+    }
+    return ERR_OK;
+}
+
+/* ---- coordinates from a neighbour --------------------------------------------------------------------------------- */
 
 static int64_t image_side(const struct header *h, const char *key)
 {
@@ -122,8 +160,8 @@ static int64_t image_side(const struct header *h, const char *key)
 static bool could_help(const struct nightcal_frame *f, const struct nightcal_frame *g)
 {
     return f != g && !g->code && g->has_wcs && !strcmp(f->instrument, g->instrument) && f->ccd == g->ccd &&
-           image_side(&f->cat.image, "NAXIS1") == image_side(&g->cat.image, "NAXIS1") &&
-           image_side(&f->cat.image, "NAXIS2") == image_side(&g->cat.image, "NAXIS2");
+           image_side(&f->image, "NAXIS1") == image_side(&g->image, "NAXIS1") &&
+           image_side(&f->image, "NAXIS2") == image_side(&g->image, "NAXIS2");
 }
 
 /* The k frames that could help and are nearest in time, the nearest first (ties: the order of the command). */
@@ -147,16 +185,12 @@ static int neighbours(const struct nightcal *c, const struct nightcal_frame *f, 
 static enum err try_neighbour(const struct nightcal_frame *f, const struct nightcal_frame *g, struct match_result *r, struct header *to, struct error *err)
 {
     struct match_options opt = MATCH_OPTIONS_DEFAULT;
-    int na, nb;
-    struct match_star *a = star_list(&g->cat.d, &na), *b = star_list(&f->cat.d, &nb);
-    opt.max_shift_px = 0.5 * (double)(image_side(&f->cat.image, "NAXIS1") > 0 ? image_side(&f->cat.image, "NAXIS1") : 1024);
-    enum err e = a && b ? match_stars(a, na, b, nb, &opt, r, err) : ERROR(err, ERR_NOMEM, "could not list stars: out of memory");
-    free(a);
-    free(b);
+    opt.max_shift_px = 0.5 * (double)(image_side(&f->image, "NAXIS1") > 0 ? image_side(&f->image, "NAXIS1") : 1024);
+    enum err e = match_stars(g->bright, g->nbright, f->bright, f->nbright, &opt, r, err);
     if (!e && r->rms_px >= RMS_MAX_PX)
         e = ERROR(err, ERR_NOT_FOUND, "the stars of '%s' fit only to %.2f px rms (limit %.1f)", g->raw, r->rms_px, RMS_MAX_PX);
-    if (!e) e = header_copy(to, &f->cat.image, err);
-    if (!e) e = wcs_move(&g->cat.image, r->m, r->t, to, err);
+    if (!e) e = header_copy(to, &f->image, err);
+    if (!e) e = wcs_move(&g->image, r->m, r->t, to, err);
     return e;
 }
 
@@ -173,25 +207,18 @@ static double disagreement_px(const struct header *a, const struct header *b)
     return d;
 }
 
-static enum err fill_sky(struct nightcal_frame *f, struct error *err)
+/* Sky positions of the good stars, and the scale that turns the residual into arcseconds. */
+static enum err place_obs(struct nightcal_frame *f, struct error *err)
 {
     struct skycoord *sky = NULL;
-    struct detections *d = &f->cat.d;
-    double *xy = malloc((size_t)(2 * d->n + 1) * sizeof *xy);
-    enum err e = xy ? skycoord_new(&f->cat.image, &sky, err) : ERROR(err, ERR_NOMEM, "could not place %lld detections: out of memory", (long long)d->n);
-    for (int windowed = 0; windowed < 2 && !e; windowed++) {
-        if (!d->has[windowed ? DET_xwin : DET_x]) continue;
-        for (int64_t i = 0; i < d->n; i++) {
-            xy[i] = (windowed ? d->xwin[i] : d->x[i]) - 1;
-            xy[d->n + i] = (windowed ? d->ywin[i] : d->y[i]) - 1;
-        }
-        e = skycoord_to_sky(sky, d->n, xy, xy + d->n, windowed ? d->rawin : d->ra, windowed ? d->decwin : d->dec, err);
-        ldaccat_add(&f->cat, windowed ? DET_rawin : DET_ra);
-        ldaccat_add(&f->cat, windowed ? DET_decwin : DET_dec);
+    enum err e = skycoord_new(&f->image, &sky, err);
+    for (int64_t i = 0; i < f->nobs && !e; i++) {
+        double x = f->obs[i].x - 1, y = f->obs[i].y - 1;
+        e = skycoord_to_sky(sky, 1, &x, &y, &f->obs[i].ra, &f->obs[i].dec, err);
     }
-    if (!e) f->wcs_rms_arcsec = f->wcs_rms_px * skycoord_scale_arcsec(sky, 0.5 * (double)image_side(&f->cat.image, "NAXIS1"), 0.5 * (double)image_side(&f->cat.image, "NAXIS2"));
+    if (!e)
+        f->wcs_rms_arcsec = f->wcs_rms_px * skycoord_scale_arcsec(sky, 0.5 * (double)image_side(&f->image, "NAXIS1"), 0.5 * (double)image_side(&f->image, "NAXIS2"));
     skycoord_free(sky);
-    free(xy);
     return e;
 }
 
@@ -202,9 +229,9 @@ static enum err take_solution(struct nightcal_frame *f, const struct nightcal_fr
     f->wcs_rms_px = r->rms_px;
     snprintf(f->wcs_from, sizeof f->wcs_from, "%s", g->raw);
     enum err e = header_set_str(solved, KEY_WCS_FROM, g->raw, "coordinates carried over from this frame");
-    if (!e) e = header_copy(&f->cat.image, solved, err);
-    if (!e) e = fill_sky(f, err);
-    if (!e) e = header_set_double(&f->cat.image, KEY_ASTROM_RMS, f->wcs_rms_arcsec, "[arcsec] rms of the stars in common");
+    if (!e) e = header_copy(&f->image, solved, err);
+    if (!e) e = place_obs(f, err);
+    if (!e) e = header_set_double(&f->image, KEY_ASTROM_RMS, f->wcs_rms_arcsec, "[arcsec] rms of the stars in common");
     f->changed = true;
     return e;
 }
@@ -255,13 +282,7 @@ static enum err solve_frame(const struct nightcal *c, struct nightcal_frame *f, 
 
 static bool usable(const struct nightcal_frame *f)
 {
-    return !f->code && (f->has_wcs || f->solved) && f->exptime_s > 0 && (f->cat.d.has[DET_rawin] || f->cat.d.has[DET_ra]);
-}
-
-static bool good_star(const struct detections *d, int64_t i)
-{
-    return !(d->flags[i] & ~FLAG_DEBLENDED) && d->flux_auto[i] > 0 && d->fluxerr_auto[i] > 0 && d->flux_auto[i] > SNR_MIN * d->fluxerr_auto[i] &&
-           (!d->has[DET_imaflags] || !(d->imaflags[i] & MASK_UNUSABLE));
+    return !f->code && (f->has_wcs || f->solved) && f->exptime_s > 0;
 }
 
 static double match_radius_deg(const struct nightcal *c)
@@ -298,15 +319,12 @@ static enum err collect(const struct nightcal *c, struct group *g, struct error 
     enum err e = ERR_OK;
     for (int k = 0; k < g->n && !e; k++) {
         const struct nightcal_frame *f = &c->frames[g->frame[k]];
-        const struct detections *d = &f->cat.d;
-        bool windowed = d->has[DET_rawin];
-        for (int64_t i = 0; i < d->n && !e; i++) {
-            double ra = windowed ? d->rawin[i] : d->ra[i], dec = windowed ? d->decwin[i] : d->dec[i];
+        for (int64_t i = 0; i < f->nobs && !e; i++) {
+            const struct nightcal_obs *o = &f->obs[i];
             int star;
-            if (!good_star(d, i) || !isfinite(ra) || !isfinite(dec)) continue;
-            e = skyindex_find_or_add(g->sky, ra, dec, &star, err);
-            double flux = d->flux_auto[i];
-            if (!e) e = add_obs(g, (struct relphot_obs){k, star, -2.5 * log10(flux / f->exptime_s), MAG_PER_LN * d->fluxerr_auto[i] / flux}, err);
+            if (!isfinite(o->ra) || !isfinite(o->dec)) continue;
+            e = skyindex_find_or_add(g->sky, o->ra, o->dec, &star, err);
+            if (!e) e = add_obs(g, (struct relphot_obs){k, star, o->mag, o->err}, err);
         }
     }
     return e;
@@ -379,20 +397,56 @@ static void magnitudes(const f32 *flux, f32 *mag, int64_t n, double zero)
     for (int64_t i = 0; i < n; i++) mag[i] = flux[i] > 0 ? (f32)(zero - 2.5 * log10((double)flux[i])) : 99.0f;
 }
 
-/* Cards and magnitudes follow the zero point. Nothing changes when they hold it already. */
-static enum err apply_zero(struct nightcal_frame *f)
+/* Sky columns of every detection from the header's coordinates. */
+static enum err fill_sky(struct ldaccat *cat, struct error *err)
 {
-    struct header *h = &f->cat.image;
-    struct detections *d = &f->cat.d;
+    struct skycoord *sky = NULL;
+    struct detections *d = &cat->d;
+    double *xy = malloc((size_t)(2 * d->n + 1) * sizeof *xy);
+    enum err e = xy ? skycoord_new(&cat->image, &sky, err) : ERROR(err, ERR_NOMEM, "could not place %lld detections: out of memory", (long long)d->n);
+    for (int windowed = 0; windowed < 2 && !e; windowed++) {
+        if (!d->has[windowed ? DET_xwin : DET_x]) continue;
+        for (int64_t i = 0; i < d->n; i++) {
+            xy[i] = (windowed ? d->xwin[i] : d->x[i]) - 1;
+            xy[d->n + i] = (windowed ? d->ywin[i] : d->y[i]) - 1;
+        }
+        e = skycoord_to_sky(sky, d->n, xy, xy + d->n, windowed ? d->rawin : d->ra, windowed ? d->decwin : d->dec, err);
+        ldaccat_add(cat, windowed ? DET_rawin : DET_ra);
+        ldaccat_add(cat, windowed ? DET_decwin : DET_dec);
+    }
+    skycoord_free(sky);
+    free(xy);
+    return e;
+}
+
+/* The zero point's cards. Nothing changes when the header holds it already. */
+static enum err zero_cards(struct nightcal_frame *f, bool *ret_new, struct error *err)
+{
+    struct header *h = &f->image;
     double before = number(h, KEY_MAGZERO), before_err = number(h, KEY_MAGZERO_ERR);
-    if (f->absolute || !isfinite(f->zero) || (before == f->zero && before_err == f->zero_err)) return ERR_OK;
+    *ret_new = !f->absolute && isfinite(f->zero) && !(before == f->zero && before_err == f->zero_err);
+    if (!*ret_new) return ERR_OK;
     enum err e = header_set_double(h, KEY_MAGZERO, f->zero, "magnitude of 1 electron/s");
     if (!e) e = header_set_double(h, KEY_MAGZERO_ERR, f->zero_err, "its error");
     if (!e) e = header_set_str(h, KEY_MAGZERO_KIND, "relative", "to the other frames of the night");
-    double zero = f->zero + 2.5 * log10(f->exptime_s);
-    if (d->has[DET_mag_auto]) magnitudes(d->flux_auto, d->mag_auto, d->n, zero);
-    if (d->has[DET_mag_aper]) magnitudes(d->flux_aper, d->mag_aper, d->n * d->naper, zero);
-    f->changed = true;
+    return e ? ERROR(err, e, "could not add cards: out of memory") : ERR_OK;
+}
+
+/* The catalogue again, with its new cards, positions and magnitudes. */
+static enum err rewrite(const struct nightcal_frame *f, struct error *err)
+{
+    struct ldaccat cat;
+    ldaccat_init(&cat);
+    enum err e = ldaccat_read(f->path, &cat, err);
+    if (!e) e = header_copy(&cat.image, &f->image, err);
+    if (!e && f->solved) e = fill_sky(&cat, err);
+    if (!e && !f->absolute && isfinite(f->zero)) {
+        double zero = f->zero + 2.5 * log10(f->exptime_s);
+        if (cat.d.has[DET_mag_auto]) magnitudes(cat.d.flux_auto, cat.d.mag_auto, cat.d.n, zero);
+        if (cat.d.has[DET_mag_aper]) magnitudes(cat.d.flux_aper, cat.d.mag_aper, cat.d.n * cat.d.naper, zero);
+    }
+    if (!e) e = ldaccat_write(f->path, &cat, err);
+    ldaccat_release(&cat);
     return e;
 }
 
@@ -401,10 +455,10 @@ static enum err write_changed(struct nightcal *c, struct error *err)
     enum err e = ERR_OK;
     for (int i = 0; i < c->nframes && !e; i++) {
         struct nightcal_frame *f = &c->frames[i];
+        bool fresh = false;
         if (f->code) continue;
-        e = apply_zero(f);
-        if (e) ERROR(err, e, "could not add cards: out of memory");
-        else if (f->changed) e = ldaccat_write(f->path, &f->cat, err);
+        e = zero_cards(f, &fresh, err);
+        if (!e && (fresh || f->changed)) e = rewrite(f, err);
     }
     return e;
 }
@@ -412,7 +466,17 @@ static enum err write_changed(struct nightcal *c, struct error *err)
 /* A frame that was solved by an earlier run keeps its file when the solution is the same again. */
 static bool same_solution(const struct header *before, const struct header *after)
 {
-    return before->n == after->n && !memcmp(before->text, after->text, (size_t)before->n * CARD_LENGTH);
+    static const char *const numbers[] = {"CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2", KEY_ASTROM_RMS};
+    static const char *const words[] = {"CTYPE1", "CTYPE2", KEY_WCS_FROM};
+    char a[256], b[256];
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (!(number(before, numbers[i]) == number(after, numbers[i]))) return false;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        word(before, words[i], a, sizeof a);
+        word(after, words[i], b, sizeof b);
+        if (strcmp(a, b)) return false;
+    }
+    return true;
 }
 
 static enum err solve_all(struct nightcal *c, struct error *err)
@@ -423,9 +487,12 @@ static enum err solve_all(struct nightcal *c, struct error *err)
         struct header before;
         if (f->code || f->has_wcs) continue;
         header_init(&before);
-        e = header_copy(&before, &f->cat.image, err);
+        e = header_copy(&before, &f->image, err);
         if (!e) e = solve_frame(c, f, err);
-        if (!e && f->solved && same_solution(&before, &f->cat.image)) f->changed = false;
+        if (!e && f->solved && same_solution(&before, &f->image)) {
+            f->changed = false;
+            e = header_copy(&f->image, &before, err);
+        }
         header_release(&before);
     }
     return e;
@@ -445,7 +512,11 @@ enum err nightcal_run(const char *const *paths, int n, struct nightcal *ret, str
 
 void nightcal_release(struct nightcal *c)
 {
-    for (int i = 0; c->frames && i < c->nframes; i++) ldaccat_release(&c->frames[i].cat);
+    for (int i = 0; c->frames && i < c->nframes; i++) {
+        header_release(&c->frames[i].image);
+        free(c->frames[i].bright);
+        free(c->frames[i].obs);
+    }
     free(c->frames);
     free(c->stars);
     *c = (struct nightcal){0};

@@ -3,19 +3,32 @@
  *     catalogues --> no WCS? neighbour's stars shifted onto mine, checked --> sky positions
  *                --> stars in common, per instrument and filter --> one zero point per frame (relphot.h)
  *
+ * Memory: a few tens of kilobytes per catalogue, however long it is.
  * Files in, files out: a catalogue whose cards or columns change is written again, whole; the same catalogues again
  * change nothing. Source: docs/nightcal.md.                                                                          */
 #ifndef NIGHTSHIFT_PIPELINE_NIGHTCAL_H
 #define NIGHTSHIFT_PIPELINE_NIGHTCAL_H
 
 #include "common/err.h"
-#include "pipeline/ldaccat.h"
+#include "common/header.h"
+#include "processors/match.h"
 
 #define KEY_WCS_FROM "NSWCSREF" /* raw file whose coordinates were carried over to this frame */
 
+/* A star that may carry the zero point. */
+struct nightcal_obs {
+    double x, y, ra, dec;    /* FITS pixels; deg, NaN without coordinates */
+    float mag, err;          /* instrumental magnitude of 1 s and its error */
+};
+
+/* What is kept of a catalogue: its header, its brightest stars, its good stars. The rest is read again when it is written. */
 struct nightcal_frame {
     const char *path;
-    struct ldaccat cat;
+    struct header image;
+    struct match_star *bright;
+    int nbright;
+    struct nightcal_obs *obs;
+    int64_t nobs;
     char instrument[64], filter[72], raw[256], object[72];
     int ccd;
     double mjd, exptime_s, seeing_arcsec;
