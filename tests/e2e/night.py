@@ -3,6 +3,8 @@ import json
 import os
 import pathlib
 import subprocess
+import time
+import urllib.request
 
 # Natural keys and values, without surrogate ids, times and hosts.
 FINGERPRINT = """
@@ -40,6 +42,23 @@ class Night:
         argv = [str(self.program.path), "run", str(raw), "--out", str(self.out), *options]
         return subprocess.Popen(argv, env={**os.environ, **self.env, "LOG_FORMAT": "json"}, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, stderr=log or subprocess.DEVNULL)
+
+    def serve(self):
+        (self.folder / "url").unlink(missing_ok=True)
+        return subprocess.Popen([str(self.program.path), "serve", "--serve-port", "0", "--url-file", str(self.folder / "url")],
+                                env={**os.environ, **self.env}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def answers(self, want_objects, seconds=30):
+        """Does the service count the objects that the database holds?"""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                base = (self.folder / "url").read_text().strip()
+                with urllib.request.urlopen(f"{base}/scs/object?RA=0&DEC=0&SR=180&VERB=1&RESPONSEFORMAT=csv&MAXREC=1000000", timeout=10) as answer:
+                    return len(answer.read().decode().strip().splitlines()) - 1 == want_objects
+            except OSError:
+                time.sleep(0.1)
+        return False
 
     def url(self):
         return self.program("db", "up", env=self.env, code=0).out.strip().splitlines()[-1]

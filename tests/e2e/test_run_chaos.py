@@ -46,11 +46,13 @@ def children(pid):
     return found
 
 
-def victim(rng, night, process):
+def victim(rng, night, process, server):
     """Somebody to kill: (name, pid)."""
-    kind = rng.choices(["run", "reduce", "ingest", "postgres", "other"], [3, 4, 4, 1, 2])[0]
+    kind = rng.choices(["run", "reduce", "ingest", "postgres", "server", "other"], [3, 4, 4, 1, 1, 2])[0]
     if kind == "run":
         return kind, process.pid
+    if kind == "server":
+        return kind, server.pid
     if kind == "postgres":
         try:
             return kind, int((night.folder / "db/pg/postmaster.pid").read_text().split()[0])
@@ -87,7 +89,7 @@ def test_random_kills_change_nothing(nightshift, raw):
         runs += 1
         try:
             budget = rng.randint(6, 18)  # kills of this night; then it is left alone to finish
-            process = night.start(raw)
+            process, server = night.start(raw), night.serve()
             while budget:
                 time.sleep(rng.uniform(0, seconds / 6))
                 if process.poll() is not None:
@@ -95,7 +97,9 @@ def test_random_kills_change_nothing(nightshift, raw):
                         break
                     process = night.start(raw)
                     continue
-                chosen = victim(rng, night, process)
+                if server.poll() is not None:
+                    server = night.serve()
+                chosen = victim(rng, night, process, server)
                 if not chosen:
                     continue
                 try:
@@ -116,10 +120,14 @@ def test_random_kills_change_nothing(nightshift, raw):
             doubled = night.sql("SELECT count(*) FROM (SELECT exposure_id, ccd FROM ccd WHERE published_at IS NOT NULL AND retired_at IS NULL"
                                 " GROUP BY 1, 2 HAVING count(*) > 1) d")[0][0]
             assert doubled == "0"
+            if server.poll() is not None:
+                server = night.serve()
+            assert night.answers(want_objects=int(night.sql("SELECT count(*) FROM object")[0][0]))
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            for p in (process, server):
+                if p.poll() is None:
+                    p.kill()
+                    p.wait()
             remove(night)
     print(f"{sum(killed.values())} kills in {runs} nights: {killed}; 0 lost, 0 doubled")
 
