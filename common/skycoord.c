@@ -465,7 +465,10 @@ static enum err parse_wcs(struct cards *c, struct wcsprm *ret, struct error *err
     struct wcsprm *all = NULL;
     int nreject = 0, nwcs = 0;
     int status = wcspih(c->text, c->n, WCSHDR_all, 0, &nreject, &nwcs, &all);
-    if (status) return wcs_failed(err, status, "parse");
+    if (status) {
+        if (all) wcsvfree(&nwcs, &all); /* what it made before it gave up */
+        return wcs_failed(err, status, "parse");
+    }
     enum err rc = take_celestial(all, nwcs, ret, err);
     wcsvfree(&nwcs, &all);
     return rc;
