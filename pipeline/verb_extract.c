@@ -52,6 +52,15 @@ static int take_key(void *user, int argc, char **argv)
     return 2;
 }
 
+/* One threshold serves detection and analysis; a second one is a choice that cannot be honoured, and is said. */
+static void tell_analysis_thresh(const struct sex_config *c)
+{
+    bool same = c->analysis_thresh.n == c->detect_thresh.n;
+    for (int i = 0; same && i < c->analysis_thresh.n; i++) same = c->analysis_thresh.v[i] == c->detect_thresh.v[i];
+    if (!same && c->verbose_type != SEX_QUIET)
+        log_text(LOG_WARN, "ANALYSIS_THRESH %g is not used: objects are measured down to DETECT_THRESH %g", c->analysis_thresh.v[0], c->detect_thresh.v[0]);
+}
+
 static enum err load_sex(struct run *r, struct error *err)
 {
     sex_config_defaults(&r->sex);
@@ -59,6 +68,7 @@ static enum err load_sex(struct run *r, struct error *err)
     for (int i = 0; !e && i < r->nkeys; i++) e = sex_config_set(&r->sex, r->keys[i][0], r->keys[i][1], "command line", err);
     if (e) return e;
     if (r->sex.ignored[0] && r->sex.verbose_type != SEX_QUIET) log_text(LOG_WARN, "no effect here: %s", r->sex.ignored);
+    tell_analysis_thresh(&r->sex);
     if (r->sex.unknown[0]) log_text(LOG_WARN, "not a key of Source Extractor: %s", r->sex.unknown);
     return ERR_OK;
 }

@@ -35,6 +35,13 @@ def test_extract__keys_without_effect_are_named_in_one_line(verb, field, tmp_pat
     assert any("NO_SUCH_KEY" in line for line in run.lines)
 
 
+def test_extract__a_second_threshold_is_said_to_be_unused(verb, field, tmp_path):
+    program = verb("extract")
+    for analysis, said in (("1.5", True), ("3", False)):
+        run = program("extract", field, "-o", tmp_path / "a.cat", "-DETECT_THRESH", "3", "-ANALYSIS_THRESH", analysis, code=0)
+        assert any("ANALYSIS_THRESH 1.5 is not used" in line for line in run.lines) == said
+
+
 def test_extract__the_command_line_beats_the_file(verb, field, tmp_path):
     (tmp_path / "a.sex").write_text("DETECT_THRESH 50\n")
     program = verb("extract")
