@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog/schema.h"
 #include "common/assets.h"
 #include "common/digest.h"
 
@@ -103,6 +104,7 @@ enum err migrate(struct db *db, int *ret_applied, void (*done)(const struct migr
         count++;
         if (done) done(&list[i]);
     }
+    if (!e) e = schema_publish(db, err);
     if (!e && ret_applied) *ret_applied = count;
     return e;
 }

@@ -2,6 +2,7 @@
  *
  * One chain from catalog/sql/migrations and jobrunner/sql/migrations, NNNN_what.sql, by number. Each migration is one
  * transaction under an advisory lock: any number of programs may migrate at once, a kill leaves a whole number of steps.
+ * Then TAP_SCHEMA is filled from the schema file (schema.h).
  * A migration that was edited after it was applied, or a database newer than this program, is refused.              */
 #ifndef NIGHTSHIFT_CATALOG_MIGRATE_H
 #define NIGHTSHIFT_CATALOG_MIGRATE_H

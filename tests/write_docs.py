@@ -1,4 +1,4 @@
-"""Print a page of docs/ written from a table in the source: `settings` or `exit-codes` (tests/check-house --update)."""
+"""Print a page of docs/ written from a table in the source: `settings`, `exit-codes` or `tables` (tests/check-house --update)."""
 import ast
 import pathlib
 import re
@@ -72,4 +72,24 @@ def exit_codes():
             print(f"| `{name[4:].lower()}` | {code} | {meaning} |")
 
 
-{"settings": settings, "exit-codes": exit_codes}[sys.argv[1]]()
+def tables():
+    import yaml
+    schema = yaml.safe_load((ROOT / "catalog/schema/schema.yaml").read_text())
+    print("# Tables\n")
+    print("Written from `catalog/schema/schema.yaml` by `tests/check-house --update`: what TAP, cone search and `/v1` publish. "
+          "**P** principal, **I** indexed.")
+    for group in schema["schemas"]:
+        print(f"\n## {group['name']}\n\n{group['description']}")
+        for table in group["tables"]:
+            print(f"\n### {group['name']}.{table['name']}\n\n{table['description']}\n\n| column | type | unit | UCD | | meaning |\n|---|---|---|---|---|---|")
+            for c in table["columns"]:
+                marks = " ".join(m for m, key in (("P", "principal"), ("I", "indexed")) if c.get(key))
+                print(f"| {c['name']} | {c['type']} | {c.get('unit', '')} | {c.get('ucd', '')} | {marks} | {c['description']} |".replace("|  |", "| |"))
+    print("\n## Foreign keys\n\n| from | to | |\n|---|---|---|")
+    for key in schema["keys"]:
+        left = ", ".join(a for a, _ in key["columns"])
+        right = ", ".join(b for _, b in key["columns"])
+        print(f"| {key['from']} ({left}) | {key['to']} ({right}) | {key['description']} |")
+
+
+{"settings": settings, "exit-codes": exit_codes, "tables": tables}[sys.argv[1]]()
