@@ -52,6 +52,8 @@ struct http_response {
     int nheaders;
     char *data;              /* bytes written and not yet handed to MHD */
     size_t used, capacity;
+    int fd;                  /* of a file to send instead; -1: none */
+    int64_t offset, length;
 };
 
 struct http_request {
@@ -132,6 +134,7 @@ static void request_release(struct http_request *r)
     pairs_release(r->params, r->nparams);
     pairs_release(r->path_params, r->npath_params);
     pairs_release(r->response.headers, r->response.nheaders);
+    if (r->response.fd >= 0) close(r->response.fd);
     free(r->response.data);
     free(r->body);
     free(r->path);
@@ -249,9 +252,22 @@ static void add_headers(struct http_request *r, struct MHD_Response *m)
     if (httpd_draining(r->server)) MHD_add_response_header(m, "Connection", "close");
 }
 
+static enum MHD_Result queue_file(struct http_request *r)
+{
+    struct http_response *w = &r->response;
+    struct MHD_Response *m = MHD_create_response_from_fd_at_offset64((uint64_t)w->length, w->fd, (uint64_t)w->offset);
+    if (!m) return MHD_NO;
+    w->fd = -1; /* MHD closes it now */
+    add_headers(r, m);
+    enum MHD_Result ok = MHD_queue_response(r->connection, (unsigned)w->status, m);
+    MHD_destroy_response(m);
+    return ok;
+}
+
 static enum MHD_Result queue_whole(struct http_request *r)
 {
     struct http_response *w = &r->response;
+    if (w->fd >= 0) return queue_file(r);
     struct MHD_Response *m = MHD_create_response_from_buffer(w->used, w->data ? w->data : (char *)"", MHD_RESPMEM_MUST_FREE);
     if (!w->data) m = MHD_create_response_from_buffer(0, (char *)"", MHD_RESPMEM_PERSISTENT);
     if (!m) return MHD_NO;
@@ -419,6 +435,7 @@ static struct http_request *request_new(struct httpd *h, struct MHD_Connection *
     r->connection = connection;
     r->references = 1;
     r->response.status = 200;
+    r->response.fd = -1;
     r->started = clock_seconds();
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->drained, NULL);
@@ -834,6 +851,14 @@ void http_abort(struct http_response *w)
 void http_discard(struct http_response *w)
 {
     w->used = 0;
+}
+
+void http_send_fd(struct http_response *w, int fd, int64_t offset, int64_t length)
+{
+    if (w->fd >= 0) close(w->fd);
+    w->fd = fd;
+    w->offset = offset;
+    w->length = length;
 }
 
 void http_error(struct http_response *w, int status, const char *fmt, ...)

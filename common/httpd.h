@@ -80,6 +80,17 @@ bool http_streaming(const struct http_response *w);  /* are bytes on their way a
 void http_abort(struct http_response *w);            /* drop the connection in mid-stream */
 void http_discard(struct http_response *w);          /* forget what was written, if nothing has been sent */
 
+/* Send bytes [offset, offset + length) of an open file as the whole answer, with Content-Length, by the network thread: the
+ * handler returns at once, memory stays small. Takes over the descriptor. Nothing may have been written before. */
+void http_send_fd(struct http_response *w, int fd, int64_t offset, int64_t length);
+
+/* Send a file as HTTP clients expect (httpd_file.c): ETag, Last-Modified, Accept-Ranges, one range of bytes with 206, 304 when
+ * the client has it, 416 for a range outside, If-Range.
+ * Given:  type  Content-Type; name  for Content-Disposition, NULL for none; etag  with its quotes, NULL: from size and time
+ * Status: ERR_NOT_FOUND, ERR_UNREADABLE: nothing has been written, the caller answers */
+enum err http_send_file(const struct http_request *r, struct http_response *w, const char *path, const char *type, const char *name,
+                        const char *etag, struct error *err);
+
 /* A JSON error document {"error": {"status": n, "message": "..."}}. */
 void http_error(struct http_response *w, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

@@ -46,9 +46,21 @@ static void alive(struct http_request *r, struct http_response *w, void *user)
     http_printf(w, "ok");
 }
 
+static char *folder;
+
+static void file(struct http_request *r, struct http_response *w, void *user)
+{
+    (void)user;
+    char path[512];
+    struct error err = ERROR_INIT;
+    snprintf(path, sizeof path, "%s/%s", folder, http_path_param(r, "name"));
+    if (http_send_file(r, w, path, "application/fits", "a\"b.fits", NULL, &err)) http_error(w, 404, "%s", err.message);
+}
+
 static int start(void **state)
 {
     (void)state;
+    folder = test_make_folder();
     curl_global_init(CURL_GLOBAL_ALL);
     struct httpd_options opt = {.bind = "127.0.0.1", .workers = 2, .queue = 2, .body_limit = 1000, .server = "test/1"};
     struct error err = ERROR_INIT;
@@ -57,6 +69,7 @@ static int start(void **state)
     httpd_route(server, "POST", "/v1/things/{id}", hello, NULL, 0, &err);
     httpd_route(server, "GET", "/stream", stream, NULL, 0, &err);
     httpd_route(server, "GET", "/slow", slow, NULL, 0, &err);
+    httpd_route(server, "GET", "/files/{name}", file, NULL, 0, &err);
     httpd_route(server, "GET", "/healthz", alive, NULL, HTTP_INLINE, &err);
     if (httpd_start(server, &err)) return -1;
     snprintf(base, sizeof base, "http://127.0.0.1:%d", httpd_port(server));
@@ -67,6 +80,7 @@ static int stop(void **state)
 {
     (void)state;
     httpd_free(server);
+    test_remove_folder(folder);
     return 0;
 }
 
@@ -97,8 +111,9 @@ static size_t keep_head(char *data, size_t one, size_t n, void *user)
     return n;
 }
 
-static struct answer ask(const char *path, const char *post)
+static struct answer ask_with(const char *path, const char *post, const char *header)
 {
+    struct curl_slist *headers = header ? curl_slist_append(NULL, header) : NULL;
     struct answer a = {.body = calloc(1, 1)};
     char url[256];
     CURL *c = curl_easy_init();
@@ -110,10 +125,17 @@ static struct answer ask(const char *path, const char *post)
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, keep_head);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, &a);
     if (post) curl_easy_setopt(c, CURLOPT_POSTFIELDS, post);
+    if (headers) curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     a.code = curl_easy_perform(c);
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &a.status);
     curl_easy_cleanup(c);
+    curl_slist_free_all(headers);
     return a;
+}
+
+static struct answer ask(const char *path, const char *post)
+{
+    return ask_with(path, post, NULL);
 }
 
 static void test_httpd__path_query_and_form_parameters(void **state)
@@ -211,6 +233,61 @@ static void test_httpd__full_queue_answers_503_and_health_goes_on(void **state)
     assert_int_equal(good, 4); /* two workers and a queue of two */
 }
 
+static void test_httpd__files_come_whole_in_ranges_or_not_at_all(void **state)
+{
+    (void)state;
+    enum { SIZE = 300000 };
+    char path[512], etag[80] = "If-None-Match: ", since[80] = "If-Range: ";
+    char *data = malloc(SIZE);
+    for (int i = 0; i < SIZE; i++) data[i] = (char)(i * 31 + i / 251);
+    snprintf(path, sizeof path, "%s/f.fits", folder);
+    FILE *f = fopen(path, "w");
+    assert_int_equal(fwrite(data, 1, SIZE, f), SIZE);
+    fclose(f);
+    struct answer whole = ask("/files/f.fits", NULL);
+    assert_int_equal(whole.status, 200);
+    assert_int_equal(whole.size, SIZE);
+    assert_memory_equal(whole.body, data, SIZE);
+    assert_non_null(strstr(whole.head, "Content-Length: 300000"));
+    assert_non_null(strstr(whole.head, "Content-Type: application/fits"));
+    assert_non_null(strstr(whole.head, "filename=\"a_b.fits\""));
+    char *tag = strstr(whole.head, "ETag: ");
+    assert_non_null(tag);
+    strncat(etag, tag + 6, strcspn(tag + 6, "\r\n"));
+    strncat(since, tag + 6, strcspn(tag + 6, "\r\n"));
+    free(whole.body);
+    static const struct {
+        const char *header;
+        int status;
+        int64_t first, size;
+    } cases[] = {
+        {"Range: bytes=0-0", 206, 0, 1},          {"Range: bytes=100-299999", 206, 100, 299900}, {"Range: bytes=299990-", 206, 299990, 10},
+        {"Range: bytes=-7", 206, 299993, 7},      {"Range: bytes=-999999", 206, 0, SIZE},        {"Range: bytes=5-999999", 206, 5, SIZE - 5},
+        {"Range: bytes=300000-", 416, 0, -1},     {"Range: bytes=-0", 416, 0, -1},               {"Range: bytes=9-3", 200, 0, SIZE},
+        {"Range: bytes=1-2,5-6", 200, 0, SIZE},   {"Range: rows=1-2", 200, 0, SIZE},             {"Range: bytes=99999999999999999999-", 200, 0, SIZE},
+        {"If-None-Match: *", 304, 0, 0},          {"If-None-Match: \"other\"", 200, 0, SIZE},    {"If-Range: \"other\"", 200, 0, SIZE},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct answer a = ask_with("/files/f.fits", NULL, cases[i].header);
+        assert_int_equal(a.status, cases[i].status);
+        if (cases[i].size >= 0) {
+            assert_int_equal(a.size, cases[i].size);
+            assert_memory_equal(a.body, data + cases[i].first, (size_t)cases[i].size);
+        }
+        free(a.body);
+    }
+    struct answer a = ask_with("/files/f.fits", NULL, etag);
+    assert_int_equal(a.status, 304);
+    free(a.body);
+    a = ask_with("/files/f.fits", NULL, since);
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    a = ask("/files/none.fits", NULL);
+    assert_int_equal(a.status, 404);
+    free(a.body);
+    free(data);
+}
+
 static void test_httpd__metrics_count_requests(void **state)
 {
     (void)state;
@@ -247,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_httpd__long_answers_are_streamed_whole),
         cmocka_unit_test(test_httpd__broken_stream_is_seen_to_be_broken),
         cmocka_unit_test(test_httpd__full_queue_answers_503_and_health_goes_on),
+        cmocka_unit_test(test_httpd__files_come_whole_in_ranges_or_not_at_all),
         cmocka_unit_test(test_httpd__metrics_count_requests),
         cmocka_unit_test(test_httpd__drain_finishes_what_runs),
     };
