@@ -3,7 +3,8 @@
  *
  *     READING --dispatch()--> QUEUED --worker--> RUNNING --finish()--> WHOLE      answered with Content-Length
  *                                                   \--start_stream()--> STREAM --finish()--> STREAM_DONE
- *                                                                            \--http_abort()--> BROKEN
+ *                      ^            \--http_defer()--> DEFERRED               \--http_abort()--> BROKEN
+ *                      \-----------------http_again()-----/
  * A connection waits suspended while QUEUED or RUNNING, and while a STREAM has nothing to send; `suspended` is set and
  * cleared under the lock too, so that a resume never gets lost. The worker and the connection each hold one reference. */
 #include "common/httpd.h"
@@ -11,6 +12,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -26,7 +28,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 
-#define ROUTES_MAX     64
+#define ROUTES_MAX     160
 #define SEGMENTS_MAX   12
 #define PARAMS_MAX     64
 #define HEADERS_MAX    16
@@ -40,7 +42,7 @@ struct route {
     int flags;
 };
 
-enum state { READING, QUEUED, RUNNING, WHOLE, STREAM, STREAM_DONE, BROKEN };
+enum state { READING, QUEUED, RUNNING, DEFERRED, WHOLE, STREAM, STREAM_DONE, BROKEN };
 
 struct pair {
     char *name, *value;
@@ -69,7 +71,8 @@ struct http_request {
     int npath_params;
     char *body;
     size_t body_size, body_capacity;
-    bool too_large, dispatched;
+    int body_fd;                     /* of a large body; -1: in memory */
+    bool too_large, other_method, dispatched;
     struct http_response response;
     struct http_request *next;       /* in the queue */
     double started;
@@ -79,7 +82,19 @@ struct http_request {
     enum state state;
     bool suspended;                  /* the connection */
     bool gone;                       /* MHD has closed the connection */
+    bool deferred, again;            /* by the handler; http_again() came before the handler returned */
     int references;
+};
+
+/* Worker threads with a queue of their own. */
+struct crew {
+    struct httpd *server;
+    pthread_t *threads;
+    int n, size, limit;              /* running, wanted; requests that may wait */
+    pthread_cond_t work;             /* the queue has something, or the end has come */
+    struct http_request *first, *last;
+    int waiting;
+    struct metric *gauge;            /* of waiting */
 };
 
 struct httpd {
@@ -90,13 +105,8 @@ struct httpd {
     struct MHD_Daemon *daemon;
     int listen_fd;
     int port;
-    pthread_t *workers;
-    int nworkers;
+    struct crew crews[2];            /* [1]: the slow one */
     pthread_mutex_t lock;
-    pthread_cond_t work;             /* the queue has something, or the end has come */
-    struct http_request *first, *last;
-    int waiting;
-    struct metric *gauge;            /* of waiting */
     int active;                      /* dispatched and not completed; atomic */
     bool stopping, draining;         /* atomic */
     uint64_t serial;
@@ -135,6 +145,7 @@ static void request_release(struct http_request *r)
     pairs_release(r->path_params, r->npath_params);
     pairs_release(r->response.headers, r->response.nheaders);
     if (r->response.fd >= 0) close(r->response.fd);
+    if (r->body_fd >= 0) close(r->body_fd);
     free(r->response.data);
     free(r->body);
     free(r->path);
@@ -200,7 +211,9 @@ static enum MHD_Result take_param(void *user, enum MHD_ValueKind kind, const cha
 static void take_form(struct http_request *r)
 {
     const char *type = http_header_in(r, "Content-Type");
-    if (!type || strncasecmp(type, "application/x-www-form-urlencoded", 33) || !r->body) return;
+    if (!type || strncasecmp(type, "application/x-www-form-urlencoded", 33)) return;
+    if (r->body_fd >= 0) r->too_large = true; /* nobody types that much */
+    if (!r->body) return;
     char *copy = strndup(r->body, r->body_size), *save = NULL;
     if (!copy) return;
     for (char *item = strtok_r(copy, "&", &save); item; item = strtok_r(NULL, "&", &save)) {
@@ -342,63 +355,109 @@ static void finish(struct http_request *r)
 
 /* ---- workers --------------------------------------------------------------------------------------------------- */
 
-static struct http_request *take_work(struct httpd *h)
+static struct http_request *take_work(struct crew *c)
 {
+    struct httpd *h = c->server;
     pthread_mutex_lock(&h->lock);
-    while (!h->first && !h->stopping) pthread_cond_wait(&h->work, &h->lock);
-    struct http_request *r = h->first;
+    while (!c->first && !h->stopping) pthread_cond_wait(&c->work, &h->lock);
+    struct http_request *r = c->first;
     if (r) {
-        h->first = r->next;
-        if (!h->first) h->last = NULL;
-        h->waiting--;
-        metric_set(h->gauge, h->waiting);
+        c->first = r->next;
+        if (!c->first) c->last = NULL;
+        c->waiting--;
+        metric_set(c->gauge, c->waiting);
     }
     pthread_mutex_unlock(&h->lock);
     return r;
 }
 
-static void *worker(void *user)
+/* Does the request wait for http_again() now? It keeps the worker's reference then. */
+static bool stays_deferred(struct http_request *r, bool *ret_again)
 {
-    struct httpd *h = user;
-    for (struct http_request *r; (r = take_work(h));) {
+    pthread_mutex_lock(&r->lock);
+    bool deferred = r->deferred;
+    *ret_again = deferred && r->again;
+    r->deferred = r->again = false;
+    if (deferred && !*ret_again) r->state = DEFERRED;
+    pthread_mutex_unlock(&r->lock);
+    return deferred && !*ret_again;
+}
+
+static void work_on(struct http_request *r)
+{
+    bool again = true;
+    while (again) {
         pthread_mutex_lock(&r->lock);
         bool gone = r->gone;
         r->state = RUNNING;
         pthread_mutex_unlock(&r->lock);
         if (!gone) r->route->handler(r, &r->response, r->route->user);
-        finish(r);
-        request_release(r);
+        if (stays_deferred(r, &again)) return;
     }
+    finish(r);
+    request_release(r);
+}
+
+static void *worker(void *user)
+{
+    for (struct http_request *r; (r = take_work(user));) work_on(r);
     return NULL;
 }
 
-static bool enqueue(struct httpd *h, struct http_request *r)
+/* always: a request that was let in once does not have to queue for a place again. */
+static bool enqueue(struct httpd *h, struct http_request *r, bool always)
 {
+    struct crew *c = &h->crews[(r->route->flags & HTTP_SLOW) != 0];
     pthread_mutex_lock(&h->lock);
-    bool room = h->waiting < h->opt.queue && !h->stopping;
+    bool room = (always || c->waiting < c->limit) && !h->stopping;
     if (room) {
         r->next = NULL;
-        if (h->last) h->last->next = r;
-        else h->first = r;
-        h->last = r;
-        h->waiting++;
-        metric_set(h->gauge, h->waiting);
-        pthread_cond_signal(&h->work);
+        if (c->last) c->last->next = r;
+        else c->first = r;
+        c->last = r;
+        c->waiting++;
+        metric_set(c->gauge, c->waiting);
+        pthread_cond_signal(&c->work);
     }
     pthread_mutex_unlock(&h->lock);
     return room;
 }
 
+void http_defer(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->deferred = true;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void http_again(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool waits = r->state == DEFERRED;
+    if (waits) r->state = QUEUED;
+    else r->again = true;
+    pthread_mutex_unlock(&r->lock);
+    if (!waits || enqueue(r->server, r, true)) return;
+    pthread_mutex_lock(&r->lock); /* the server stops */
+    r->state = BROKEN;
+    wake(r);
+    pthread_mutex_unlock(&r->lock);
+    request_release(r);
+}
+
+static size_t body_limit(const struct http_request *r)
+{
+    return r->route && (r->route->flags & HTTP_UPLOAD) ? r->server->opt.upload_limit : r->server->opt.body_limit;
+}
+
 static enum MHD_Result dispatch(struct httpd *h, struct http_request *r)
 {
-    bool other_method;
     r->dispatched = true;
     __atomic_add_fetch(&h->active, 1, __ATOMIC_RELAXED);
     take_form(r);
-    r->route = find_route(h, r, &other_method);
     r->state = RUNNING;
-    if (r->too_large) http_error(&r->response, 413, "the request body is larger than %zu bytes", h->opt.body_limit);
-    else if (!r->route && other_method) http_error(&r->response, 405, "%s is not allowed on %s", r->method, r->path);
+    if (r->too_large) http_error(&r->response, 413, "the request body is larger than %zu bytes", body_limit(r));
+    else if (!r->route && r->other_method) http_error(&r->response, 405, "%s is not allowed on %s", r->method, r->path);
     else if (!r->route) http_error(&r->response, 404, "nothing is at %s", r->path);
     else if (r->route->flags & HTTP_INLINE) r->route->handler(r, &r->response, r->route->user);
     else {
@@ -408,7 +467,7 @@ static enum MHD_Result dispatch(struct httpd *h, struct http_request *r)
         r->suspended = true;
         MHD_suspend_connection(r->connection);
         pthread_mutex_unlock(&r->lock);
-        if (enqueue(h, r)) return MHD_YES;
+        if (enqueue(h, r, false)) return MHD_YES;
         pthread_mutex_lock(&r->lock);
         r->references--;
         r->state = RUNNING;
@@ -435,7 +494,7 @@ static struct http_request *request_new(struct httpd *h, struct MHD_Connection *
     r->connection = connection;
     r->references = 1;
     r->response.status = 200;
-    r->response.fd = -1;
+    r->response.fd = r->body_fd = -1;
     r->started = clock_seconds();
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->drained, NULL);
@@ -445,15 +504,51 @@ static struct http_request *request_new(struct httpd *h, struct MHD_Connection *
         request_release(r);
         return NULL;
     }
+    r->route = find_route(h, r, &r->other_method);
     request_id(r);
     MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_param, r);
     return r;
 }
 
+static bool write_all(int fd, const char *data, size_t size)
+{
+    while (size) {
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        data += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+/* A large body goes to a file without a name: nobody has to clean up after a crash. */
+static bool spool(struct http_request *r, const char *data, size_t size)
+{
+    if (r->body_fd < 0) {
+        const char *folder = getenv("TMPDIR");
+        char name[512];
+        snprintf(name, sizeof name, "%s/nightshift-body-XXXXXX", folder && *folder ? folder : "/tmp");
+        r->body_fd = mkostemp(name, O_CLOEXEC);
+        if (r->body_fd < 0) return false;
+        unlink(name);
+        if (!write_all(r->body_fd, r->body ? r->body : "", r->body_size)) return false;
+        free(r->body);
+        r->body = NULL;
+    }
+    if (!write_all(r->body_fd, data, size)) return false;
+    r->body_size += size;
+    return true;
+}
+
 static void take_body(struct http_request *r, const char *data, size_t size)
 {
-    if (r->too_large || r->body_size + size > r->server->opt.body_limit) {
+    if (r->too_large || r->body_size + size > body_limit(r)) {
         r->too_large = true;
+        return;
+    }
+    if (r->body_size + size > r->server->opt.body_limit) {
+        if (!spool(r, data, size)) r->too_large = true;
         return;
     }
     if (r->body_size + size > r->body_capacity) {
@@ -520,6 +615,22 @@ static void quiet(void *user, const char *fmt, va_list ap)
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
+static bool crew_init(struct crew *c, struct httpd *h, int size, int limit, const char *labels)
+{
+    *c = (struct crew){.server = h, .size = size, .limit = limit, .threads = calloc((size_t)size, sizeof *c->threads)};
+    c->gauge = metric_get(METRIC_GAUGE, "nightshift_http_waiting", labels, "requests that wait for a worker");
+    pthread_cond_init(&c->work, NULL);
+    return c->threads != NULL;
+}
+
+/* Returned: false if not even one thread runs. */
+static bool crew_start(struct crew *c)
+{
+    for (; c->n < c->size; c->n++)
+        if (pthread_create(&c->threads[c->n], NULL, worker, c)) break;
+    return c->n > 0;
+}
+
 struct httpd *httpd_new(const struct httpd_options *opt)
 {
     struct httpd *h = calloc(1, sizeof *h);
@@ -530,14 +641,16 @@ struct httpd *httpd_new(const struct httpd_options *opt)
     if (!h->opt.queue) h->opt.queue = 256;
     if (!h->opt.connections) h->opt.connections = 1024;
     if (!h->opt.idle_timeout_s) h->opt.idle_timeout_s = 30;
+    if (!h->opt.slow_workers) h->opt.slow_workers = 4;
+    if (!h->opt.slow_queue) h->opt.slow_queue = 64;
     if (!h->opt.body_limit) h->opt.body_limit = 1 << 20;
+    if (!h->opt.upload_limit) h->opt.upload_limit = 256 << 20;
     h->bind = strdup(opt->bind ? opt->bind : "127.0.0.1");
-    h->workers = calloc((size_t)h->opt.workers, sizeof *h->workers);
     h->listen_fd = -1;
-    h->gauge = metric_get(METRIC_GAUGE, "nightshift_http_waiting", "", "requests that wait for a worker");
     pthread_mutex_init(&h->lock, NULL);
-    pthread_cond_init(&h->work, NULL);
-    if (!h->bind || !h->workers) {
+    bool good = crew_init(&h->crews[0], h, h->opt.workers, h->opt.queue, "crew=\"short\"");
+    good = crew_init(&h->crews[1], h, h->opt.slow_workers, h->opt.slow_queue, "crew=\"long\"") && good;
+    if (!h->bind || !good) {
         httpd_free(h);
         return NULL;
     }
@@ -605,9 +718,7 @@ enum err httpd_start(struct httpd *h, struct error *err)
     };
     h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, access_handler, h, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     if (!h->daemon) return ERROR(err, ERR_IO, "could not start the HTTP server on %s port %d", h->bind, h->port);
-    for (; h->nworkers < h->opt.workers; h->nworkers++)
-        if (pthread_create(&h->workers[h->nworkers], NULL, worker, h)) break;
-    if (!h->nworkers) return ERROR(err, ERR_NOMEM, "could not start a worker thread");
+    if (!crew_start(&h->crews[0]) || !crew_start(&h->crews[1])) return ERROR(err, ERR_NOMEM, "could not start a worker thread");
     return ERR_OK;
 }
 
@@ -640,10 +751,12 @@ static void stop_workers(struct httpd *h)
 {
     pthread_mutex_lock(&h->lock);
     __atomic_store_n(&h->stopping, true, __ATOMIC_RELAXED);
-    pthread_cond_broadcast(&h->work);
+    for (int i = 0; i < 2; i++) pthread_cond_broadcast(&h->crews[i].work);
     pthread_mutex_unlock(&h->lock);
-    for (int i = 0; i < h->nworkers; i++) pthread_join(h->workers[i], NULL);
-    h->nworkers = 0;
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < h->crews[i].n; k++) pthread_join(h->crews[i].threads[k], NULL);
+        h->crews[i].n = 0;
+    }
 }
 
 void httpd_free(struct httpd *h)
@@ -654,9 +767,11 @@ void httpd_free(struct httpd *h)
     if (h->daemon) MHD_stop_daemon(h->daemon);
     if (h->listen_fd >= 0 && !h->daemon) close(h->listen_fd);
     for (int i = 0; i < h->nroutes; i++) free(h->routes[i].pattern);
-    pthread_cond_destroy(&h->work);
+    for (int i = 0; i < 2; i++) {
+        pthread_cond_destroy(&h->crews[i].work);
+        free(h->crews[i].threads);
+    }
     pthread_mutex_destroy(&h->lock);
-    free(h->workers);
     free(h->bind);
     free(h);
 }
@@ -706,8 +821,23 @@ const char *http_header_in(const struct http_request *r, const char *name)
 
 const char *http_body(const struct http_request *r, size_t *ret_size)
 {
-    *ret_size = r->body_size;
+    *ret_size = r->body ? r->body_size : 0;
     return r->body ? r->body : "";
+}
+
+int64_t http_body_read(const struct http_request *r, int64_t offset, void *ret, size_t size)
+{
+    if (offset < 0 || (size_t)offset >= r->body_size) return 0;
+    if (r->body_fd >= 0) return pread(r->body_fd, ret, size, offset);
+    size_t left = r->body_size - (size_t)offset;
+    if (size > left) size = left;
+    memcpy(ret, r->body + offset, size);
+    return (int64_t)size;
+}
+
+bool http_param_add(struct http_request *r, const char *name, const char *value)
+{
+    return pair_add(r->params, &r->nparams, PARAMS_MAX, name, value);
 }
 
 const char *http_request_id(const struct http_request *r)
@@ -715,13 +845,16 @@ const char *http_request_id(const struct http_request *r)
     return r->id;
 }
 
-bool http_client_gone(const struct http_request *r)
+/* Under the lock, because the library frees a connection that it has told us to be gone. */
+bool http_client_gone(struct http_request *r)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     char byte;
-    if (!info) return true;
-    ssize_t n = recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+    pthread_mutex_lock(&r->lock);
+    const union MHD_ConnectionInfo *info = r->gone ? NULL : MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    ssize_t n = info ? recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : 0;
+    int e = errno;
+    pthread_mutex_unlock(&r->lock);
+    return n == 0 || (n < 0 && e != EAGAIN && e != EWOULDBLOCK && e != EINTR);
 }
 
 void http_status(struct http_response *w, int status)

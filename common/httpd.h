@@ -10,7 +10,8 @@
  * while streaming calls http_abort(): the connection is dropped without the final chunk, so that a client can see it.
  *
  * Properties: (1) memory per request is bounded; (2) a full queue answers 503 with Retry-After at once; (3) routes marked
- * HTTP_INLINE run in the network thread and must not block: health and metrics answer while every worker is busy.
+ * HTTP_INLINE run in the network thread and must not block: health and metrics answer while every worker is busy;
+ * (4) a handler that waits for something else defers its request and costs no thread meanwhile.
  * Safety: request and response belong to the handler until it returns.                                              */
 #ifndef NIGHTSHIFT_COMMON_HTTPD_H
 #define NIGHTSHIFT_COMMON_HTTPD_H
@@ -27,7 +28,11 @@ struct httpd;
 struct http_request;
 struct http_response;
 
-enum http_route_flags { HTTP_INLINE = 1 };
+enum http_route_flags {
+    HTTP_INLINE = 1,         /* in the network thread */
+    HTTP_SLOW = 2,           /* by the slow crew: long queries do not keep short ones waiting */
+    HTTP_UPLOAD = 4          /* bodies up to upload_limit; beyond body_limit they lie in an unlinked temporary file */
+};
 
 typedef void (*http_handler)(struct http_request *request, struct http_response *response, void *user);
 
@@ -40,7 +45,10 @@ struct httpd_options {
     int connections;         /* 0: 1024 */
     int connections_per_ip;  /* 0: no limit */
     int idle_timeout_s;      /* 0: 30 */
+    int slow_workers;        /* 0: 4 */
+    int slow_queue;          /* requests that may wait for the slow crew; 0: 64 */
     size_t body_limit;       /* 0: 1 MiB */
+    size_t upload_limit;     /* 0: 256 MiB */
     const char *server;      /* value of the Server header */
 };
 
@@ -68,9 +76,18 @@ const char *http_param(const struct http_request *r, const char *name);
 int http_param_count(const struct http_request *r, const char *name);
 const char *http_param_at(const struct http_request *r, const char *name, int i);
 const char *http_header_in(const struct http_request *r, const char *name);
-const char *http_body(const struct http_request *r, size_t *ret_size);
+const char *http_body(const struct http_request *r, size_t *ret_size); /* "" when it lies in a file */
+/* Bytes of the body from `offset`, wherever it lies. Returned: how many, 0 at its end, -1 when it cannot be read. */
+int64_t http_body_read(const struct http_request *r, int64_t offset, void *ret, size_t size);
+bool http_param_add(struct http_request *r, const char *name, const char *value); /* as if the request had it; false: too many */
 const char *http_request_id(const struct http_request *r); /* the caller's X-Request-Id, or ours */
-bool http_client_gone(const struct http_request *r);       /* has the peer closed its socket? */
+/* Has the peer closed its socket? Any thread, while the handler has the request. */
+bool http_client_gone(struct http_request *r);
+/* Give the thread back: when this handler has returned, the request waits until http_again(), from any thread, exactly once,
+ * has the handler called once more. Nothing may have been written. Whoever keeps deferred requests wakes them before the
+ * server is freed; a client that left meanwhile is noticed then. */
+void http_defer(struct http_request *r);
+void http_again(struct http_request *r);
 
 void http_status(struct http_response *w, int status);                                  /* before the first write */
 void http_header_out(struct http_response *w, const char *name, const char *value);     /* before the first write */

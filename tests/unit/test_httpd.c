@@ -46,6 +46,37 @@ static void alive(struct http_request *r, struct http_response *w, void *user)
     http_printf(w, "ok");
 }
 
+/* Reports size and sum of the body, read back in small pieces. */
+static void upload(struct http_request *r, struct http_response *w, void *user)
+{
+    (void)user;
+    unsigned char piece[777];
+    int64_t size = 0, n;
+    unsigned sum = 0;
+    while ((n = http_body_read(r, size, piece, sizeof piece)) > 0) {
+        for (int64_t i = 0; i < n; i++) sum = sum * 31 + piece[i];
+        size += n;
+    }
+    http_printf(w, "%lld %u", (long long)size, sum);
+}
+
+static struct http_request *deferred; /* the one that waits */
+static _Atomic int defers;
+
+static void later(struct http_request *r, struct http_response *w, void *user)
+{
+    (void)user;
+    if (http_param(r, "woken")) {
+        http_printf(w, "woken");
+        return;
+    }
+    http_param_add(r, "woken", "1");
+    deferred = r;
+    http_defer(r);
+    if (http_param(r, "early")) http_again(r); /* before the handler has returned */
+    defers++;
+}
+
 static char *folder;
 
 static void file(struct http_request *r, struct http_response *w, void *user)
@@ -62,7 +93,7 @@ static int start(void **state)
     (void)state;
     folder = test_make_folder();
     curl_global_init(CURL_GLOBAL_ALL);
-    struct httpd_options opt = {.bind = "127.0.0.1", .workers = 2, .queue = 2, .body_limit = 1000, .server = "test/1"};
+    struct httpd_options opt = {.bind = "127.0.0.1", .workers = 2, .queue = 2, .body_limit = 1000, .upload_limit = 500000, .slow_workers = 1, .server = "test/1"};
     struct error err = ERROR_INIT;
     server = httpd_new(&opt);
     httpd_route(server, "GET", "/v1/things/{id}", hello, NULL, 0, &err);
@@ -70,6 +101,8 @@ static int start(void **state)
     httpd_route(server, "GET", "/stream", stream, NULL, 0, &err);
     httpd_route(server, "GET", "/slow", slow, NULL, 0, &err);
     httpd_route(server, "GET", "/files/{name}", file, NULL, 0, &err);
+    httpd_route(server, "POST", "/upload", upload, NULL, HTTP_UPLOAD | HTTP_SLOW, &err);
+    httpd_route(server, "GET", "/later", later, NULL, 0, &err);
     httpd_route(server, "GET", "/healthz", alive, NULL, HTTP_INLINE, &err);
     if (httpd_start(server, &err)) return -1;
     snprintf(base, sizeof base, "http://127.0.0.1:%d", httpd_port(server));
@@ -212,7 +245,7 @@ static void test_httpd__full_queue_answers_503_and_health_goes_on(void **state)
     long status[N];
     hold = 1;
     /* Two run, two wait; only then do the others ask. */
-    struct metric *waiting = metric_get(METRIC_GAUGE, "nightshift_http_waiting", "", "");
+    struct metric *waiting = metric_get(METRIC_GAUGE, "nightshift_http_waiting", "crew=\"short\"", "");
     for (int i = 0; i < N; i++) {
         pthread_create(&threads[i], NULL, ask_slow, &status[i]);
         if (i < 2) wait_until(&running, i + 1, NULL);
@@ -288,6 +321,63 @@ static void test_httpd__files_come_whole_in_ranges_or_not_at_all(void **state)
     free(data);
 }
 
+static void test_httpd__large_bodies_go_through_a_file(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 999, 1001, 400000};
+    char *text = malloc(600001);
+    for (size_t i = 0; i < 600000; i++) text[i] = (char)('a' + (i * 7 + i / 1000) % 26);
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+        char want[64], kept = text[sizes[k]];
+        unsigned sum = 0;
+        text[sizes[k]] = 0;
+        for (size_t i = 0; i < sizes[k]; i++) sum = sum * 31 + (unsigned char)text[i];
+        snprintf(want, sizeof want, "%zu %u", sizes[k], sum);
+        struct answer a = ask_with("/upload", text, "Content-Type: application/octet-stream");
+        assert_string_equal(a.body, want);
+        free(a.body);
+        text[sizes[k]] = kept;
+    }
+    text[600000] = 0;
+    struct answer a = ask_with("/upload", text, "Content-Type: application/octet-stream");
+    assert_int_equal(a.status, 413);
+    free(a.body);
+    free(text);
+}
+
+static void *ask_later(void *user)
+{
+    struct answer a = ask("/later", NULL);
+    *(bool *)user = a.status == 200 && !strcmp(a.body, "woken");
+    free(a.body);
+    return NULL;
+}
+
+static void test_httpd__a_deferred_request_holds_no_worker(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    pthread_t threads[N];
+    struct http_request *waiting[N];
+    bool good[N];
+    for (int i = 0; i < N; i++) { /* three times as many as there are workers */
+        pthread_create(&threads[i], NULL, ask_later, &good[i]);
+        wait_until(&defers, i + 1, NULL);
+        waiting[i] = deferred;
+    }
+    struct answer a = ask("/v1/things/1", NULL);
+    assert_int_equal(a.status, 200);
+    free(a.body);
+    for (int i = 0; i < N; i++) http_again(waiting[i]);
+    for (int i = 0; i < N; i++) {
+        pthread_join(threads[i], NULL);
+        assert_true(good[i]);
+    }
+    a = ask("/later?early=1", NULL);
+    assert_string_equal(a.body, "woken");
+    free(a.body);
+}
+
 static void test_httpd__metrics_count_requests(void **state)
 {
     (void)state;
@@ -325,6 +415,8 @@ int main(void)
         cmocka_unit_test(test_httpd__broken_stream_is_seen_to_be_broken),
         cmocka_unit_test(test_httpd__full_queue_answers_503_and_health_goes_on),
         cmocka_unit_test(test_httpd__files_come_whole_in_ranges_or_not_at_all),
+        cmocka_unit_test(test_httpd__large_bodies_go_through_a_file),
+        cmocka_unit_test(test_httpd__a_deferred_request_holds_no_worker),
         cmocka_unit_test(test_httpd__metrics_count_requests),
         cmocka_unit_test(test_httpd__drain_finishes_what_runs),
     };
