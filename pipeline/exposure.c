@@ -127,6 +127,7 @@ void exposure_init(struct exposure *e)
 {
     memset(e, 0, sizeof *e);
     frame_init(&e->frame);
+    extract_scene_init(&e->scene);
     detections_init(&e->detections);
 }
 
@@ -134,6 +135,7 @@ void exposure_release(struct exposure *e)
 {
     skycoord_free(e->sky);
     e->sky = NULL;
+    extract_scene_release(&e->scene); /* before the frame: it may lend its plane */
     detections_release(&e->detections);
     header_release(&e->catalogue_header);
     header_release(&e->header);

@@ -46,6 +46,8 @@ struct exposure {
     struct frame frame;
     struct calibrate_counts counts;
     struct skycoord *sky;                   /* NULL: no sky coordinates in the header */
+    struct extract_scene scene;             /* background, objects, subtracted image: from `background` to `world` */
+    struct frame_quality seen;              /* what measuring saw of the frame */
     struct detections detections;
     struct header catalogue_header;         /* of LDAC_IMHEAD */
     struct quality quality;

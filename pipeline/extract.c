@@ -197,6 +197,7 @@ void extract_scene_release(struct extract_scene *s)
     background_release(&s->background);
     objects_release(&s->objects);
     if (s->owns_value) free(s->value);
+    free(s->noise);
     extract_scene_init(s);
 }
 
@@ -352,7 +353,7 @@ static enum err sky_columns(struct skycoord *sky, struct detections *d, const st
 
 /* ---- one frame -------------------------------------------------------------------------------------------------- */
 
-static void fill_quality(const struct extract_scene *s, const struct stellar_locus *locus, const struct extract_options *o, bool know_scale, struct frame_quality *q)
+static void fill_quality(const struct extract_scene *s, const struct stellar_locus *locus, const struct extract_options *o, struct frame_quality *q)
 {
     *q = (struct frame_quality){.seeing = NAN, .seeing_px = NAN, .sky = NAN, .rms = NAN, .ellipticity = NAN, .depth = NAN};
     if (s->background.flags & BACKGROUND_NO_DATA) return;
@@ -362,7 +363,7 @@ static void fill_quality(const struct extract_scene *s, const struct stellar_loc
     if (locus->n < 1 || !(locus->fwhm > 0.0)) return;
     q->seeing_px = locus->fwhm;
     q->ellipticity = locus->ellipticity;
-    if (know_scale) q->seeing = locus->fwhm * s->pixel_scale;
+    if (s->scale_known) q->seeing = locus->fwhm * s->pixel_scale;
     /* a Gaussian point source fitted with its own profile: noise over sqrt(sum P^2) = rms * sqrt(4 pi) sigma */
     double noise = q->rms * sqrt(4.0 * PI) * locus->fwhm / FWHM_PER_SIGMA;
     if (noise > 0.0) q->depth = o->measure.zeropoint - 2.5 * log10(5.0 * noise);
@@ -379,17 +380,18 @@ static struct measure_options measure_plan(const struct extract_options *o, cons
     return m;
 }
 
-static enum err detect_frame(struct frame *f, const struct extract_options *o, struct extract_scene *s, const float *noise, struct error *err)
+static enum err detect_frame(const struct frame *f, const struct extract_options *o, struct extract_scene *s, struct error *err)
 {
     struct detect_input in = {.nx = f->nx, .ny = f->ny, .image = f->sci, .background = &s->background, .mask = f->mask,
-                              .sigma2 = noise, .rms = s->rms, .saturate = s->saturate, .value = s->value};
+                              .sigma2 = s->noise, .rms = s->rms, .saturate = s->saturate, .value = s->value};
     s->threshold = detect_threshold(&in, &o->detect);
     return detect_sources(&in, &o->detect, &s->objects, err);
 }
 
-static enum err measure_frame(const struct frame *f, const struct extract_options *o, const struct extract_scene *s, const float *noise,
-                              bool want_locus, struct detections *ret, struct stellar_locus *locus, struct error *err)
+static enum err measure_frame(const struct frame *f, const struct extract_options *o, const struct extract_scene *s, bool want_locus,
+                             struct detections *ret, struct stellar_locus *locus, struct error *err)
 {
+    const float *noise = s->noise;
     float *variance = NULL;
     enum err e = ERR_OK;
     if (!noise && o->use_variance && f->var) e = sky_variance(f, s->value, s->gain, &variance, err);
@@ -422,11 +424,9 @@ static double lap_ms(double *mark)
     return ms;
 }
 
-enum err extract_frame_scene(struct frame *f, bool consume, struct skycoord *sky, const struct extract_options *o,
-                             struct detections *ret, struct frame_quality *quality, struct extract_scene *scene, struct error *err)
+enum err extract_background(struct frame *f, bool consume, struct skycoord *sky, const struct extract_options *o, struct extract_scene *scene,
+                            struct error *err)
 {
-    float *noise = NULL;
-    struct stellar_locus locus = {0};
     double mark = clock_seconds();
     enum err e = background_estimate(f->sci, f->mask, f->nx, f->ny, &o->background, &scene->background, err);
     if (e) return e;
@@ -435,20 +435,49 @@ enum err extract_frame_scene(struct frame *f, bool consume, struct skycoord *sky
     scene->gain = gain_of(f, o);
     scene->saturate = saturation_of(f, o);
     scene->pixel_scale = scale_of(f, sky, o);
+    scene->scale_known = sky || o->pixel_scale > 0.0;
     scene->value = consume ? f->sci : mem_array((size_t)frame_npix(f), sizeof(float));
     scene->owns_value = !consume;
     if (!scene->value) return ERROR(err, ERR_NOMEM, "no memory for the background-subtracted image");
-    e = noise_plane(f, o, &scene->background, &noise, err);
+    e = noise_plane(f, o, &scene->background, &scene->noise, err);
     scene->elapsed_ms.background = lap_ms(&mark);
-    if (!e) e = detect_frame(f, o, scene, noise, err);
-    scene->elapsed_ms.detect = lap_ms(&mark);
-    if (!e) e = measure_frame(f, o, scene, noise, quality != NULL, ret, &locus, err);
-    scene->elapsed_ms.measure = lap_ms(&mark);
-    free(noise);
-    if (!e && sky) e = sky_columns(sky, ret, &scene->objects, o, err);
-    scene->elapsed_ms.sky = lap_ms(&mark);
-    if (!e && quality) fill_quality(scene, &locus, o, sky || o->pixel_scale > 0.0, quality);
     return e;
+}
+
+enum err extract_detect(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct error *err)
+{
+    double mark = clock_seconds();
+    enum err e = detect_frame(f, o, scene, err);
+    scene->elapsed_ms.detect = lap_ms(&mark);
+    return e;
+}
+
+enum err extract_measure(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct detections *ret,
+                         struct frame_quality *quality, struct error *err)
+{
+    struct stellar_locus locus = {0};
+    double mark = clock_seconds();
+    enum err e = measure_frame(f, o, scene, quality != NULL, ret, &locus, err);
+    if (!e && quality) fill_quality(scene, &locus, o, quality);
+    scene->elapsed_ms.measure = lap_ms(&mark);
+    return e;
+}
+
+enum err extract_world(struct skycoord *sky, const struct extract_options *o, struct extract_scene *scene, struct detections *ret, struct error *err)
+{
+    double mark = clock_seconds();
+    enum err e = sky ? sky_columns(sky, ret, &scene->objects, o, err) : ERR_OK;
+    scene->elapsed_ms.sky = lap_ms(&mark);
+    return e;
+}
+
+enum err extract_frame_scene(struct frame *f, bool consume, struct skycoord *sky, const struct extract_options *o,
+                             struct detections *ret, struct frame_quality *quality, struct extract_scene *scene, struct error *err)
+{
+    enum err e = extract_background(f, consume, sky, o, scene, err);
+    if (!e) e = extract_detect(f, o, scene, err);
+    if (!e) e = extract_measure(f, o, scene, ret, quality, err);
+    return e ? e : extract_world(sky, o, scene, ret, err);
 }
 
 enum err extract_frame(const struct frame *f, struct skycoord *sky, const struct extract_options *o, struct detections *ret,

@@ -78,9 +78,11 @@ struct extract_scene {
     struct objects objects;
     float *value;             /* background subtracted; borrowed from the frame when it was consumed */
     bool owns_value;
+    float *noise;             /* variance per pixel that was asked for, NULL when it is constant; owned */
     float threshold, rms;
     float gain, saturate;     /* as used */
     double pixel_scale;
+    bool scale_known;         /* from the sky or the options; else it is 1 */
     struct {
         double background, detect, measure, sky;
     } elapsed_ms;             /* for the log alone: never in a product */
@@ -101,6 +103,18 @@ enum err extract_frame(const struct frame *f, struct skycoord *sky, const struct
 /* The same, keeping the scene. consume: the SCI plane becomes the background-subtracted image, which saves a plane. */
 enum err extract_frame_scene(struct frame *f, bool consume, struct skycoord *sky, const struct extract_options *o,
                              struct detections *ret, struct frame_quality *quality, struct extract_scene *scene, struct error *err);
+
+/* The steps of it, in this order, for a caller that puts its own between them (pipeline/stages.c). Each takes what the ones
+ * before left in the scene; sky columns come last, when the astrometry is known. Detection may run again on the same
+ * background: release scene->objects first.
+ * Status and threads: as extract_frame(). */
+enum err extract_background(struct frame *f, bool consume, struct skycoord *sky, const struct extract_options *o, struct extract_scene *scene,
+                            struct error *err);
+enum err extract_detect(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct error *err);
+enum err extract_measure(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct detections *ret,
+                         struct frame_quality *quality, struct error *err);
+/* sky NULL: nothing is done */
+enum err extract_world(struct skycoord *sky, const struct extract_options *o, struct extract_scene *scene, struct detections *ret, struct error *err);
 
 /* Header cards that tell SCAMP and PSFEx what was done (SEXBKGND, SEXBKDEV, SEXGAIN ...) added to h. */
 enum err extract_header_cards(const struct extract_scene *s, const struct extract_options *o, int64_t nobjects, struct header *h);

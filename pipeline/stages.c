@@ -92,7 +92,7 @@ static enum err remove_signature(struct exposure *e, struct error *err)
     return code ? code : remove_row_drift(e, err);
 }
 
-/* ---- extract ------------------------------------------------------------------------------------------------------ */
+/* ---- background, detect, measure, catalogue ------------------------------------------------------------------------------------------------------ */
 
 /* A header without celestial coordinates is measured in pixels; one that wcslib refuses is told. */
 static enum err find_sky(struct exposure *e, struct error *err)
@@ -116,22 +116,34 @@ static void mark_detected(struct frame *f, const int32_t *segment)
         if (segment[i] > 0) f->mask[i] |= MASK_DETECTED;
 }
 
-static enum err extract(struct exposure *e, struct error *err)
+static enum err measure_background(struct exposure *e, struct error *err)
 {
-    struct extract_scene scene;
-    struct frame_quality seen;
-    extract_scene_init(&scene);
     enum err code = find_sky(e, err);
-    if (!code)
-        code = extract_frame_scene(&e->frame, false, e->sky, &e->plan->extract, &e->detections, &seen, &scene, err);
-    if (!code) {
-        mark_detected(&e->frame, scene.objects.segment);
-        quality_of_objects(&seen, e->detections.n, e->meta.pixel_scale_arcsec, &e->quality);
-        if (header_copy(&e->catalogue_header, &e->frame.header, err) ||
-            extract_header_cards(&scene, &e->plan->extract, e->detections.n, &e->catalogue_header))
-            code = ERROR(err, ERR_NOMEM, "no memory for the catalogue's header");
-    }
-    extract_scene_release(&scene);
+    return code ? code : extract_background(&e->frame, false, e->sky, &e->plan->extract, &e->scene, err);
+}
+
+static enum err detect(struct exposure *e, struct error *err)
+{
+    enum err code = extract_detect(&e->frame, &e->plan->extract, &e->scene, err);
+    if (!code) mark_detected(&e->frame, e->scene.objects.segment);
+    return code;
+}
+
+static enum err measure(struct exposure *e, struct error *err)
+{
+    return extract_measure(&e->frame, &e->plan->extract, &e->scene, &e->detections, &e->seen, err);
+}
+
+/* Last of those that need the pixels: what the scene holds goes. */
+static enum err make_catalogue(struct exposure *e, struct error *err)
+{
+    enum err code = extract_world(e->sky, &e->plan->extract, &e->scene, &e->detections, err);
+    if (code) return code;
+    quality_of_objects(&e->seen, e->detections.n, e->meta.pixel_scale_arcsec, &e->quality);
+    code = header_copy(&e->catalogue_header, &e->frame.header, err);
+    if (!code && extract_header_cards(&e->scene, &e->plan->extract, e->detections.n, &e->catalogue_header))
+        code = ERROR(err, ERR_NOMEM, "no memory for the catalogue's header");
+    extract_scene_release(&e->scene);
     return code;
 }
 
@@ -242,9 +254,12 @@ static enum err write_products(struct exposure *e, struct error *err)
 const struct stage reduce_stages[] = {
     {"read", 0, HAS_RAW, read_raw},
     {"signature", HAS_RAW, HAS_FRAME, remove_signature},
-    {"extract", HAS_FRAME, HAS_DETECTIONS, extract},
-    {"quality", HAS_FRAME | HAS_DETECTIONS, HAS_QUALITY, judge},
-    {"write", HAS_FRAME | HAS_DETECTIONS | HAS_QUALITY, HAS_PRODUCTS, write_products},
+    {"background", HAS_FRAME, HAS_BACKGROUND, measure_background},
+    {"detect", HAS_FRAME | HAS_BACKGROUND, HAS_OBJECTS, detect},
+    {"measure", HAS_BACKGROUND | HAS_OBJECTS, HAS_DETECTIONS, measure},
+    {"catalogue", HAS_DETECTIONS, HAS_CATALOGUE, make_catalogue},
+    {"quality", HAS_FRAME | HAS_CATALOGUE, HAS_QUALITY, judge},
+    {"write", HAS_FRAME | HAS_CATALOGUE | HAS_QUALITY, HAS_PRODUCTS, write_products},
     {0},
 };
 

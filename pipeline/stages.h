@@ -1,6 +1,10 @@
 /* The stages of reduce, in order: a new step is one row of the table in stages.c and one processor.
  *
- *     read -> signature -> extract -> quality -> write
+ *     read -> signature -> background -> detect -> measure -> catalogue -> quality -> write
+ *
+ * Where a new one goes: what mends pixels (cosmic rays, streaks) after signature; what finds the stars for a PSF and fits it
+ * after background, before detect; photometry with the PSF after measure; astrometry after that; catalogue writes the sky
+ * columns with e->sky as it then is and gives the pixels back; the zero point follows it.
  *
  * Each row says what it needs and what it makes; the table is checked when it is walked, so that a row in the wrong place is
  * found by the first test.                                                                                           */
@@ -12,9 +16,12 @@
 enum stage_product {
     HAS_RAW = 1,        /* meta, header, raw pixels */
     HAS_FRAME = 2,      /* SCI, VAR, MASK, electron */
-    HAS_DETECTIONS = 4, /* measured objects; DETECTED in MASK */
-    HAS_QUALITY = 8,
-    HAS_PRODUCTS = 16   /* files in their place */
+    HAS_BACKGROUND = 4, /* scene: background, noise, room for the subtracted image; e->sky from the header */
+    HAS_OBJECTS = 8,    /* scene: objects, segmentation, subtracted image; DETECTED in MASK */
+    HAS_DETECTIONS = 16, /* measured objects, without sky columns */
+    HAS_CATALOGUE = 32, /* sky columns, the catalogue's header; the scene is released */
+    HAS_QUALITY = 64,
+    HAS_PRODUCTS = 128  /* files in their place */
 };
 
 struct stage {
