@@ -309,17 +309,28 @@ void reduce_work_forget(struct reduce_work *w)
     w->ntask = w->nsum = w->passed_over = w->products = 0;
 }
 
-enum err reduce_work_add(struct reduce_request *request, struct reduce_work *w, const char *path, struct error *err)
+enum err reduce_work_add(struct reduce_request *request, struct reduce_work *w, const char *const *path, int n, int *ret_end, struct error *err)
 {
-    char **sums = realloc(w->sum, (size_t)(w->nsum + 1) * sizeof *sums);
+    char **sums = realloc(w->sum, (size_t)(w->nsum + n) * sizeof *sums);
     if (!sums) return ERROR(err, ERR_NOMEM, "no memory for a checksum");
     w->sum = sums;
-    struct looked *l = calloc(1, sizeof *l);
-    if (!l) return ERROR(err, ERR_NOMEM, "no memory to look at '%s'", path);
-    look_at(path, request, l);
-    enum err code = take_file(request, w, path, l, true, err);
-    free(l->meta);
-    free(l->ccd_error);
-    free(l);
+    enum err code = ERR_OK;
+    /* As in reduce_work_out(): each file looks into its own slot, the work grows in the ordered part alone. */
+#pragma omp parallel for ordered default(none) shared(request, path, n, ret_end, w, code, err) schedule(dynamic, 1)
+    for (int i = 0; i < n; i++) {
+        struct looked *l = calloc(1, sizeof *l);
+        if (l && path[i]) look_at(path[i], request, l);
+#pragma omp ordered
+        {
+            if (!l && !code) code = ERROR(err, ERR_NOMEM, "no memory to look at a file");
+            if (l && path[i] && !code) code = take_file(request, w, path[i], l, true, err);
+            ret_end[i] = w->ntask;
+        }
+        if (l) {
+            free(l->meta);
+            free(l->ccd_error);
+        }
+        free(l);
+    }
     return code;
 }

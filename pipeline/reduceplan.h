@@ -43,9 +43,9 @@ struct reduce_work {
 enum err reduce_work_out(struct reduce_request *request, const struct file_list *files, struct reduce_work *ret, struct error *err);
 void reduce_work_release(struct reduce_work *w);
 
-/* For a work that grows file by file (reduce --stdin): add the CCDs of one file; forget all tasks but keep the plans, whose
- * masters stay loaded. path must live until then. */
-enum err reduce_work_add(struct reduce_request *request, struct reduce_work *w, const char *path, struct error *err);
+/* For a work that is fed (reduce --stdin): add the CCDs of n files, whose tasks then end at ret_end[i] (a NULL path has
+ * none); forget all tasks but keep the plans, whose masters stay loaded. The paths must live until then. */
+enum err reduce_work_add(struct reduce_request *request, struct reduce_work *w, const char *const *path, int n, int *ret_end, struct error *err);
 void reduce_work_forget(struct reduce_work *w);
 
 #endif
