@@ -12,7 +12,7 @@
 #include "common/hpx.h"
 #include "common/units.h"
 
-#define FLUXES       6
+#define FLUXES       8
 #define CELL_ORDER   6                 /* cells of 55 arcmin that provisional matchings lock */
 #define CELLS_MAX    HPX_RANGES_MAX
 #define MARGIN_DEG   (2 / ARCSEC_PER_DEG) /* beyond the radius: an id may be a few pixels from its place */
@@ -31,7 +31,7 @@ struct group {
 struct det {
     int64_t det_id, hpx29;
     double ra, dec, mjd;
-    float flux[FLUXES];     /* auto, aper1, aper2, each with its error */
+    float flux[FLUXES];     /* auto, aper1, aper2, psf, each with its error */
     int16_t flags;
 };
 
@@ -218,12 +218,12 @@ static enum err take_stored(void *user, const char *data, int size, struct error
 
 static enum err read_dets(struct work *w, const struct group *g, struct error *err)
 {
-    char sql[700];
+    char sql[800];
     int64_t first = g->exposure_id << 31 | (int64_t)g->ccd << 22, last = first | ((1 << 22) - 1);
     struct stored_reader s = {.w = w};
     w->ndet = 0;
     snprintf(sql, sizeof sql,
-             "COPY (SELECT det_id, hpx29, ra, dec, mjd, flux_auto, fluxerr_auto, flux_aper1, fluxerr_aper1, flux_aper2, fluxerr_aper2, flags"
+             "COPY (SELECT det_id, hpx29, ra, dec, mjd, flux_auto, fluxerr_auto, flux_aper1, fluxerr_aper1, flux_aper2, fluxerr_aper2, flux_psf, fluxerr_psf, flags"
              " FROM detection WHERE night = %d AND det_id BETWEEN %" PRId64 " AND %" PRId64 " AND recipe_id = %d AND version = %d ORDER BY det_id)"
              " TO STDOUT BINARY", g->night, first, last, g->recipe_id, g->version);
     enum err e = db_copy_out(w->db, sql, take_det, w, err);
@@ -415,7 +415,7 @@ static void encode(const struct work *w, struct copy_buffer *b, const struct gro
         const struct skygrid_object *o = &w->grid.objects[w->object[i]];
         skygrid_offset(o->ra, o->dec, o->v, w->v[i], &dx, &dy);
     }
-    copy_row(b, 15);
+    copy_row(b, 17);
     if (object_id >= 0) copy_i64(b, object_id);
     else copy_null(b);
     copy_i64(b, d->det_id);
@@ -448,7 +448,7 @@ static void note_changes(struct work *w, const struct group *g)
 }
 
 #define ASSOCIATION_COLUMNS                                                                                                                 \
-    "object_id, det_id, mjd, recipe_id, night, dx, dy, flux_auto, fluxerr_auto, flux_aper1, fluxerr_aper1, flux_aper2, fluxerr_aper2, flags, version"
+    "object_id, det_id, mjd, recipe_id, night, dx, dy, flux_auto, fluxerr_auto, flux_aper1, fluxerr_aper1, flux_aper2, fluxerr_aper2, flux_psf, fluxerr_psf, flags, version"
 
 static enum err send(struct db *db, const char *sql, struct copy_buffer *b, struct error *err)
 {

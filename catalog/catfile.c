@@ -94,6 +94,13 @@ static void read_quality(const struct header *h, struct catfile *c)
     c->sky_noise_e = number(h, "NSSKYSIG");
     c->depth = number(h, "NSDEPTH");
     c->astrom_rms_arcsec = number(h, KEY_ASTROM_RMS);
+    c->ellipticity = number(h, "NSELLIP");
+    c->masked = number(h, "NSMASKED");
+    c->saturated = number(h, "NSSATUR");
+    int64_t stars = -1;
+    header_get_int(h, "NSNSTAR", &stars);
+    c->n_star = stars >= 0 && stars <= INT32_MAX ? (int)stars : -1;
+    word(h, "NSQREAS", c->reasons, sizeof c->reasons);
 }
 
 /* What the sky and the observer were, in the instrument's own words where it has a file. */
@@ -206,6 +213,7 @@ enum { REAL_COLUMNS =
 
 struct row_source {
     struct source_column rawin, decwin, ra, dec, xwin, ywin, x, y, erra, errb, errt, number, flags, imaflags, isoarea;
+    struct source_column rapsf, decpsf, xpsf, ypsf, flagspsf;
     struct source_column real[REAL_COLUMNS];
 };
 
@@ -217,6 +225,8 @@ static void open_columns(struct table *t, struct row_source *s)
     s->xwin = column(t, "XWIN_IMAGE", 0), s->ywin = column(t, "YWIN_IMAGE", 0);
     s->x = column(t, "X_IMAGE", 0), s->y = column(t, "Y_IMAGE", 0);
     s->erra = column(t, "ERRAWIN_IMAGE", 0), s->errb = column(t, "ERRBWIN_IMAGE", 0), s->errt = column(t, "ERRTHETAWIN_IMAGE", 0);
+    s->rapsf = column(t, "ALPHAPSF_J2000", 0), s->decpsf = column(t, "DELTAPSF_J2000", 0);
+    s->xpsf = column(t, "XPSF_IMAGE", 0), s->ypsf = column(t, "YPSF_IMAGE", 0), s->flagspsf = column(t, "FLAGS_PSF", 0);
     s->number = column(t, "NUMBER", 0);
     s->flags = column(t, "FLAGS", 0), s->imaflags = column(t, "IMAFLAGS_ISO", 0), s->isoarea = column(t, "ISOAREA_IMAGE", 0);
 #define X(field, name, element) s->real[i++] = column(t, name, element);
@@ -241,6 +251,9 @@ static bool fill_row(const struct row_source *s, int64_t i, const double jacobia
     r->flags = (int16_t)whole(at(&s->flags, i));
     r->imaflags = whole(at(&s->imaflags, i));
     r->isoarea = whole(at(&s->isoarea, i));
+    r->ra_psf = at(&s->rapsf, i), r->dec_psf = at(&s->decpsf, i);
+    r->x_psf = at(&s->xpsf, i), r->y_psf = at(&s->ypsf, i);
+    r->flags_psf = s->flagspsf.v ? (int16_t)whole(at(&s->flagspsf, i)) : -1;
     return true;
 }
 

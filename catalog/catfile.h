@@ -18,7 +18,10 @@
     X(kron_radius, "KRON_RADIUS", 0) X(flux_radius, "FLUX_RADIUS", 0)                                                  \
     X(a, "A_IMAGE", 0)               X(b, "B_IMAGE", 0)                                                                \
     X(theta, "THETA_IMAGE", 0)       X(fwhm, "FWHM_IMAGE", 0)                                                          \
-    X(class_star, "CLASS_STAR", 0)   X(snr, "SNR_WIN", 0)
+    X(class_star, "CLASS_STAR", 0)   X(snr, "SNR_WIN", 0)                                                              \
+    X(flux_psf, "FLUX_PSF", 0)       X(fluxerr_psf, "FLUXERR_PSF", 0)                                                  \
+    X(chi2_psf, "CHI2_PSF", 0)       X(spread_model, "SPREAD_MODEL", 0)                                                \
+    X(spreaderr_model, "SPREADERR_MODEL", 0)
 
 #define SEQ_MAX ((1 << 22) - 1)
 #define CCD_MAX 511
@@ -26,6 +29,7 @@
 struct catrow {
     int64_t hpx29;
     double ra, dec, x, y;      /* deg ICRS; FITS pixels; windowed where known */
+    double ra_psf, dec_psf, x_psf, y_psf; /* of the PSF fit; NaN without one */
     float ra_err, dec_err;     /* arcsec */
 #define X(field, name, element) float field;
     CATROW_REALS(X)
@@ -33,6 +37,7 @@ struct catrow {
     int32_t seq;               /* 1-based, unique in the file */
     int32_t isoarea, imaflags;
     int16_t flags;
+    int16_t flags_psf;         /* -1: no such column */
 };
 
 /* Numbers are NaN and strings "" where nothing is known. */
@@ -48,7 +53,9 @@ struct catfile {
     double centre_ra, centre_dec, corner_ra[4], corner_dec[4], pixel_scale;
     double magzero, magzero_err;
     char magzero_kind[12];              /* "", absolute, relative */
-    double seeing_arcsec, sky_e, sky_noise_e, depth, astrom_rms_arcsec;
+    double seeing_arcsec, sky_e, sky_noise_e, depth, astrom_rms_arcsec, ellipticity, masked, saturated;
+    int n_star;                         /* -1: not known */
+    char reasons[256];                  /* of the verdict */
     int64_t n, dropped;                 /* rows; rows left out because they have no sky position */
     struct catrow *rows;                /* sorted by hpx29 */
 };

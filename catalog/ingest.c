@@ -10,8 +10,10 @@
 #include <jansson.h>
 
 #include "common/digest.h"
+#include "common/hpx.h"
 #include "common/log.h"
 
+#define COVER_ORDER 6 /* of detection_cover */
 #define TRIES    8
 #define REVIVE_S 60
 
@@ -29,11 +31,11 @@ void ingester_release(struct ingester *g)
 
 #define X(field, name, element) "," #field
 static const char copy_sql[] = "COPY detection (det_id,hpx29,ra,dec,mjd,x,y,night,recipe_id,ra_err,dec_err" CATROW_REALS(X)
-                               ",isoarea,imaflags,flags,version) FROM STDIN BINARY";
+                               ",isoarea,imaflags,flags,version,ra_psf,dec_psf,x_psf,y_psf,flags_psf) FROM STDIN BINARY";
 #undef X
 
 #define X(field, name, element) +1
-enum { COPY_FIELDS = 15 CATROW_REALS(X) };
+enum { COPY_FIELDS = 20 CATROW_REALS(X) };
 #undef X
 
 /* Sent in pieces, so that the memory of a writer does not grow with the CCD. */
@@ -60,6 +62,12 @@ static void encode_row(struct copy_buffer *b, const struct catfile *c, const str
     copy_i32(b, r->imaflags);
     copy_i16(b, r->flags);
     copy_i16(b, (int16_t)key->version);
+    copy_f64(b, r->ra_psf);
+    copy_f64(b, r->dec_psf);
+    copy_f64(b, r->x_psf);
+    copy_f64(b, r->y_psf);
+    if (r->flags_psf >= 0) copy_i16(b, r->flags_psf);
+    else copy_null(b);
 }
 
 static enum err copy_rows(struct ingester *g, const struct catfile *c, const struct ingest_result *key, struct error *err)
@@ -136,12 +144,14 @@ static char *ccd_json(const struct catfile *c, const struct ingest_result *key)
                           "raw_sha256", words(c->raw_sha256), "bias_sha256", words(c->bias_sha256), "dark_sha256", words(c->dark_sha256),
                           "flat_sha256", words(c->flat_sha256), "reference", words(c->reference), "cat_path", words(c->cat_path),
                           "cal_path", words(c->cal_path));
-    json_t *b = json_pack("{sI sI so so so so so so so so so so so so so sI so}", "nx", (json_int_t)c->nx, "ny", (json_int_t)c->ny,
+    json_t *b = json_pack("{sI sI so so so so so so so so so so so so so sI so so so so so so}", "nx", (json_int_t)c->nx, "ny", (json_int_t)c->ny,
                           "ra", real(c->centre_ra), "dec", real(c->centre_dec), "corner_ra", reals(c->corner_ra, 4), "corner_dec",
                           reals(c->corner_dec, 4), "pixel_scale", real(c->pixel_scale), "magzero", real(c->magzero), "magzero_err",
                           real(c->magzero_err), "magzero_kind", words(c->magzero_kind), "seeing_arcsec", real(c->seeing_arcsec), "sky_e",
                           real(c->sky_e), "sky_noise_e", real(c->sky_noise_e), "depth", real(c->depth), "astrom_rms_arcsec",
-                          real(c->astrom_rms_arcsec), "n_det", (json_int_t)c->n, "quality", words(c->quality));
+                          real(c->astrom_rms_arcsec), "n_det", (json_int_t)c->n, "quality", words(c->quality),
+                          "ellipticity", real(c->ellipticity), "masked", real(c->masked), "saturated", real(c->saturated), "n_star",
+                          c->n_star < 0 ? json_null() : json_integer(c->n_star), "reasons", words(c->reasons));
     if (!a || !b || json_object_update(a, b)) {
         json_decref(a);
         a = NULL;
@@ -152,6 +162,39 @@ static char *ccd_json(const struct catfile *c, const struct ingest_result *key)
 
 /* ---- steps of the transaction --------------------------------------------------------------------------------------- */
 
+static bool knows_cell(const struct ingester *g, int cell)
+{
+    for (int i = 0; i < g->ncells; i++)
+        if (g->cells[i] == cell) return true;
+    return false;
+}
+
+/* Cells of the sky in which this CCD has rows, told before the rows are there: a cell without rows does no harm, rows in a
+ * cell nobody knows of would not be found. Outside the transaction, so that writers of one field do not wait for each other. */
+static enum err cover(struct ingester *g, const struct catfile *c, struct error *err)
+{
+    char *list = NULL, night[16];
+    size_t size;
+    int64_t last = -1, added = 0;
+    FILE *f = open_memstream(&list, &size);
+    if (!f) return ERROR(err, ERR_NOMEM, "could not get memory for a list");
+    for (int64_t i = 0; i < c->n; i++) {
+        int64_t cell = c->rows[i].hpx29 >> 2 * (HPX_ORDER - COVER_ORDER);
+        if (cell == last || knows_cell(g, (int)cell)) continue;
+        fprintf(f, "%c%" PRId64, added++ ? ',' : '{', last = cell);
+        if (g->ncells < INGEST_CELLS) g->cells[g->ncells++] = (int)cell;
+    }
+    fprintf(f, "%s}", added ? "" : "{");
+    enum err e = fclose(f) ? ERROR(err, ERR_NOMEM, "could not get memory for a list") : ERR_OK;
+    snprintf(night, sizeof night, "%d", c->night);
+    if (!e && added)
+        e = db_query(g->db, "INSERT INTO detection_cover (cell, night) SELECT unnest($1::integer[]), $2::integer ON CONFLICT DO NOTHING", 2,
+                     (const char *[]){list, night}, NULL, err);
+    if (e) g->ncells = 0;
+    free(list);
+    return e;
+}
+
 /* Outside the transaction: the partition of the night and the number of the recipe. */
 static enum err prepare_ground(struct ingester *g, const struct catfile *c, struct error *err)
 {
@@ -161,7 +204,9 @@ static enum err prepare_ground(struct ingester *g, const struct catfile *c, stru
     snprintf(night, sizeof night, "%d", c->night);
     if (g->night != c->night) e = db_query(g->db, "SELECT detection_partition($1)", 1, (const char *[]){night}, NULL, err);
     if (e) return e;
+    if (g->night != c->night) g->ncells = 0;
     g->night = c->night;
+    if ((e = cover(g, c, err))) return e;
     if (!strcmp(g->recipe, c->recipe)) return ERR_OK;
     e = db_query(g->db, "SELECT recipe_of($1, $2, $3)", 3, (const char *[]){c->recipe, c->instrument, c->program_version}, &r, err);
     if (!e) {

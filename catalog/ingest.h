@@ -18,6 +18,8 @@
 #include "common/db.h"
 #include "common/db_copy.h"
 
+#define INGEST_CELLS 256
+
 /* What one writer keeps between CCDs. */
 struct ingester {
     struct db *db;
@@ -25,6 +27,8 @@ struct ingester {
     char recipe[20];    /* last one asked for */
     int recipe_id;
     int night;          /* last one whose partition is known to be there */
+    int cells[INGEST_CELLS]; /* of detection_cover, known to be there for this night */
+    int ncells;
     const struct settings *settings; /* NULL: a lost connection is not revived */
 };
 

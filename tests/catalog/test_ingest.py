@@ -52,6 +52,38 @@ def test_rows_are_those_of_the_file(database, tmp_path):
     assert abs(shown[1]["flux_auto"] / (200 / 30 * 3631e9 * 10 ** (-0.4 * 25)) - 1) < 1e-12
 
 
+def test_psf_columns_and_quality_are_stored_where_the_file_has_them(database, tmp_path):
+    from astropy.io import fits
+    ra, dec = ldac.field(20)
+    with_psf = ldac.write(tmp_path / "p_cat.fits", ra, dec, psf=True, cards={"MAGZERO": 25.0, "NSELLIP": 0.07, "NSMASKED": 0.02, "NSSATUR": 0.001, "NSNSTAR": 55,
+                                                                            "NSQREAS": "few stars"})
+    database("ingest", with_psf, ldac.write(tmp_path / "n_cat.fits", ra, dec, exposure="sim/2"), code=0)
+    table = fits.getdata(with_psf, "LDAC_OBJECTS")
+    rows = database.json("SELECT * FROM published_detection WHERE exposure_id IN (SELECT exposure_id FROM ccd WHERE n_star = 55) ORDER BY det_id")
+    for row, line in zip(rows, table, strict=True):
+        assert (row["ra_psf"], row["dec_psf"], row["x_psf"], row["y_psf"], row["flags_psf"]) == tuple(
+            line[k] for k in ("ALPHAPSF_J2000", "DELTAPSF_J2000", "XPSF_IMAGE", "YPSF_IMAGE", "FLAGS_PSF"))
+        assert np.float32(row["spread_model"]) == line["SPREAD_MODEL"] and np.float32(row["chi2_psf"]) == line["CHI2_PSF"]
+        assert abs(row["flux_psf"] / (float(line["FLUX_PSF"]) / 30 * 3631e9 * 10 ** (-0.4 * 25)) - 1) < 1e-12
+    assert database.json("SELECT ellipticity, masked, saturated, n_star, reasons, n_det FROM published_ccd WHERE n_star IS NOT NULL") == [
+        {"ellipticity": 0.07, "masked": 0.02, "saturated": 0.001, "n_star": 55, "reasons": "few stars", "n_det": 20}]
+    assert database.one("SELECT count(*) FROM detection WHERE flux_psf IS NULL AND flags_psf IS NULL AND ra_psf IS NULL AND spread_model IS NULL") == "20"
+    assert database.one("SELECT count(*) FROM light_curve WHERE mag_psf IS NOT NULL") == "20"
+    assert database.one("SELECT count(*) FROM detection d WHERE NOT EXISTS (SELECT FROM detection_cover c WHERE c.cell = d.hpx29 >> 46 AND c.night = d.night)") == "0"
+
+
+def test_a_new_zero_point_changes_one_row_and_every_flux(database, tmp_path):
+    ra, dec = ldac.field(50)
+    database("ingest", ldac.write(tmp_path / "z_cat.fits", ra, dec, psf=True, cards={"MAGZERO": 25.0}), code=0)
+    query = "SELECT flux_auto, flux_psf, mag_auto, mag_psf FROM published_detection ORDER BY det_id"
+    before, place = database.json(query), database.sql("SELECT ctid, xmin FROM detection ORDER BY det_id")
+    database.sql("SELECT ccd_zeropoint(exposure_id, ccd, recipe_id, version, 26, 0.01, 'absolute') FROM ccd")
+    assert database.sql("SELECT ctid, xmin FROM detection ORDER BY det_id") == place
+    for old, new in zip(before, database.json(query), strict=True):
+        assert abs(new["flux_auto"] / old["flux_auto"] * 10 ** 0.4 - 1) < 1e-12 and abs(new["flux_psf"] / old["flux_psf"] * 10 ** 0.4 - 1) < 1e-12
+        assert abs(new["mag_auto"] - old["mag_auto"] - 1) < 1e-12 and abs(new["mag_psf"] - old["mag_psf"] - 1) < 1e-12
+
+
 def test_the_same_again_changes_nothing(database, tmp_path):
     files = some_files(tmp_path)
     assert "300 detections stored" in database("ingest", *files, code=0).out

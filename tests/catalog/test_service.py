@@ -61,7 +61,7 @@ def fill(database, positions, compute_hpx):
             INSERT INTO object_band VALUES ({oid}, 'g', {EPOCHS}, 1000, 1, 10, 900, 1100, {1000 if k == 0 else 1});
             INSERT INTO association SELECT {oid}, det_id, mjd, recipe_id, night, 0, 0, flux_auto, fluxerr_auto, NULL, NULL, flux_aper2, fluxerr_aper2, flags, version
             FROM detection WHERE (det_id & 4194303) = {k + 1};""")
-    database.sql("\n".join(sql) + "\nANALYZE;")
+    database.sql("\n".join(sql) + "\nINSERT INTO detection_cover SELECT DISTINCT (hpx29 >> 46)::integer, night FROM detection; ANALYZE;")
 
 
 def nested_pixel(ra, dec):
