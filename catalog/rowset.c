@@ -125,6 +125,8 @@ static void begin_votable(struct rowset *r, const char *table, const char *descr
         if (c->unit && *c->unit) put_text(r, "\" unit=\""), put_xml(r, c->unit);
         const char *ucd = r->scs && c->ucd1 ? c->ucd1 : c->ucd;
         if (ucd && *ucd) put_text(r, "\" ucd=\""), put_xml(r, ucd);
+        if (c->utype && *c->utype) put_text(r, "\" utype=\""), put_xml(r, c->utype);
+        if (c->xtype && *c->xtype) put_text(r, "\" xtype=\""), put_xml(r, c->xtype);
         put_text(r, "\">");
         put_text(r, "<DESCRIPTION>");
         put_xml(r, c->description);

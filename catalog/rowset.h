@@ -21,6 +21,7 @@ struct rowset_column {
     const char *ucd;         /* UCD1+ */
     const char *ucd1;        /* UCD1 where the Simple Cone Search wants one, NULL elsewhere */
     const char *description;
+    const char *utype, *xtype; /* NULL or "": none */
 };
 
 typedef bool (*rowset_sink)(void *user, const char *data, size_t size); /* false: the reader left */

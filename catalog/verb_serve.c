@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "catalog/catalog_verbs.h"
+#include "catalog/discovery.h"
 #include "catalog/service.h"
 #include "common/atomicfile.h"
 #include "common/db_pool.h"
@@ -45,6 +46,27 @@ static void stop(struct service *s, int signal_number, double linger)
     if (cut) log_event(LOG_WARN, "requests cut off", LOG_INT("n", cut));
 }
 
+static struct discovery discovery_of(const struct service *s, const struct settings *t)
+{
+    return (struct discovery){.httpd = s->httpd, .pool = s->pool, .pool_wait_s = s->pool_wait_s, .base_url = settings_string(t, SET_SERVE_BASE_URL),
+                              .authority = settings_string(t, SET_SERVE_AUTHORITY), .archive = settings_string(t, SET_SERVE_ARCHIVE),
+                              .cutout_pixels = settings_int(t, SET_SERVE_CUTOUT_PIXELS), .maxrec_default = s->maxrec_default,
+                              .maxrec_limit = s->maxrec_limit};
+}
+
+/* Addresses in ivoa.obscore are those of this service. A role that may only read leaves them as the owner stored them. */
+static void publish_site(const struct service *s, const struct discovery *d, const char *url)
+{
+    struct error err = ERROR_INIT;
+    struct db *db = NULL;
+    enum err e = db_pool_take(s->pool, s->pool_wait_s, &db, &err);
+    if (!e) {
+        e = discovery_publish_site(db, *d->base_url ? d->base_url : url, d->authority, &err);
+        db_pool_give(s->pool, db);
+    }
+    if (e) log_event(LOG_WARN, "ivoa.obscore keeps its addresses", LOG_STR("why", err.message));
+}
+
 static int serve(struct cli *c, const char *url_file)
 {
     struct error err = ERROR_INIT;
@@ -53,6 +75,7 @@ static int serve(struct cli *c, const char *url_file)
     struct httpd_options o = {.bind = settings_string(c->settings, SET_SERVE_BIND), .port = (int)settings_int(c->settings, SET_SERVE_PORT),
                               .workers = (int)settings_int(c->settings, SET_SERVE_WORKERS), .server = "nightshift/" NIGHTSHIFT_VERSION,
                               .connections = (int)settings_int(c->settings, SET_SERVE_CONNECTIONS)};
+    struct discovery d;
     char *database = NULL, url[128];
     int signal_number = 0, code = EXIT_ALL_GOOD;
     sigset_t set = stop_signals();
@@ -64,9 +87,14 @@ static int serve(struct cli *c, const char *url_file)
         s.pool = db_pool_new(database, "nightshift serve", o.workers);
         e = s.httpd && s.pool ? service_routes(&s, &err) : ERROR(&err, ERR_NOMEM, "could not start the service: out of memory");
     }
+    if (!e) {
+        d = discovery_of(&s, c->settings);
+        e = discovery_routes(&d, &err);
+    }
     if (!e) e = httpd_start(s.httpd, &err);
     if (!e) {
         snprintf(url, sizeof url, strchr(o.bind, ':') ? "http://[%s]:%d" : "http://%s:%d", o.bind, httpd_port(s.httpd));
+        publish_site(&s, &d, url);
         if (url_file) e = write_url(url_file, url, &err);
     }
     if (!e) {

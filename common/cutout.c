@@ -198,6 +198,80 @@ static void border_point(const struct cutout_region *r, int edge, double t, doub
     }
 }
 
+/* Do the arcs ab and cd of great circles, each shorter than half a turn, cross or touch? */
+static bool arcs_cross(const double a[3], const double b[3], const double c[3], const double d[3])
+{
+    double ab[3], cd[3], t[3], middle_ab[3], middle_cd[3];
+    cross(a, b, ab);
+    cross(c, d, cd);
+    if (dot(c, ab) * dot(d, ab) > 0 || dot(a, cd) * dot(b, cd) > 0) return false;
+    cross(ab, cd, t);
+    for (int k = 0; k < 3; k++) middle_ab[k] = a[k] + b[k], middle_cd[k] = c[k] + d[k];
+    return dot(t, middle_ab) * dot(t, middle_cd) >= 0 && dot(middle_ab, middle_cd) > 0;
+}
+
+/* Distance in degrees from p to the arc ab. */
+static double arc_distance(const double p[3], const double a[3], const double b[3])
+{
+    double pole[3], along_a[3], along_b[3];
+    cross(a, b, pole);
+    double length = sqrt(dot(pole, pole));
+    if (length > 1e-15) {
+        for (int k = 0; k < 3; k++) pole[k] /= length;
+        cross(pole, a, along_a);
+        cross(pole, b, along_b);
+        if (dot(p, along_a) >= 0 && dot(p, along_b) <= 0) return fabs(asin(dot(p, pole))) * DEG_PER_RAD;
+    }
+    double to_a = fmin(1, fmax(-1, dot(p, a))), to_b = fmin(1, fmax(-1, dot(p, b)));
+    return acos(fmax(to_a, to_b)) * DEG_PER_RAD;
+}
+
+static void vertex(const struct cutout_region *r, int i, double v[3])
+{
+    unit_vector(r->a[i % r->n], r->b[i % r->n], v);
+}
+
+static bool circle_meets(const struct cutout_region *circle, const struct cutout_region *polygon)
+{
+    double p[3], a[3], b[3];
+    vertex(circle, 0, p);
+    for (int i = 0; i < polygon->n; i++) {
+        vertex(polygon, i, a);
+        vertex(polygon, i + 1, b);
+        if (arc_distance(p, a, b) <= circle->radius) return true;
+    }
+    return false;
+}
+
+static bool borders_cross(const struct cutout_region *r, const struct cutout_region *polygon)
+{
+    int edges = r->shape == CUTOUT_RANGE ? 4 : r->n, steps = r->shape == CUTOUT_RANGE ? EDGE_POINTS : 1;
+    for (int k = 0; k < edges * steps; k++) {
+        double ra, dec, c[3], d[3], a[3], b[3];
+        border_point(r, k / steps, (double)(k % steps) / steps, &ra, &dec);
+        unit_vector(ra, dec, c);
+        border_point(r, k / steps, (double)(k % steps + 1) / steps, &ra, &dec);
+        unit_vector(ra, dec, d);
+        for (int i = 0; i < polygon->n; i++) {
+            vertex(polygon, i, a);
+            vertex(polygon, i + 1, b);
+            if (arcs_cross(a, b, c, d)) return true;
+        }
+    }
+    return false;
+}
+
+bool cutout_regions_meet(const struct cutout_region *r, const struct cutout_region *polygon)
+{
+    double ra, dec;
+    if (r->shape == CUTOUT_ALL) return true;
+    for (int i = 0; i < polygon->n; i++)
+        if (cutout_region_holds(r, polygon->a[i], polygon->b[i])) return true;
+    if (r->shape == CUTOUT_CIRCLE) return circle_meets(r, polygon) || cutout_region_holds(polygon, r->a[0], r->b[0]);
+    border_point(r, 0, 0, &ra, &dec);
+    return cutout_region_holds(polygon, ra, dec) || borders_cross(r, polygon);
+}
+
 /* ---- section ------------------------------------------------------------------------------------------------------ */
 
 struct extent {

@@ -35,6 +35,9 @@ enum err cutout_region_parse(const char *text, enum cutout_shape shape, struct c
 /* Is a place within the region? */
 bool cutout_region_holds(const struct cutout_region *r, double ra, double dec);
 
+/* Do they share a place? `polygon` is a POLYGON (the footprint of an image); a RANGE's edges are followed in 512 steps each. */
+bool cutout_regions_meet(const struct cutout_region *r, const struct cutout_region *polygon);
+
 /* The smallest section of an nx by ny image that holds the region's part of it. Status: ERR_NOT_FOUND when they do not meet. */
 enum err cutout_section(struct skycoord *sky, int64_t nx, int64_t ny, const struct cutout_region *region, struct section *ret,
                         struct error *err);

@@ -57,4 +57,8 @@ S(SERVE_CONNECTIONS, "serve.connections", "", SETTING_INT, "", "1024", 1, 100000
 S(SERVE_POOL_WAIT, "serve.pool_wait", "", SETTING_DURATION, "s", "5s", 0, 600, 0, "wait for a free database connection before 503")
 S(SERVE_MAXREC, "serve.maxrec", "", SETTING_INT, "", "10000", 1, 1e9, 0, "rows of an answer when the request names no limit")
 S(SERVE_MAXREC_LIMIT, "serve.maxrec_limit", "", SETTING_INT, "", "1000000", 1, 1e9, 0, "rows of an answer at most")
+S(SERVE_BASE_URL, "serve.base_url", "", SETTING_STRING, "", "", 0, 0, 0, "address clients reach this service at, as behind a proxy; empty: that of each request")
+S(SERVE_AUTHORITY, "serve.authority", "", SETTING_STRING, "", "nightshift.invalid", 0, 0, 0, "IVOA authority of the identifiers of images")
+S(SERVE_ARCHIVE, "serve.archive", "", SETTING_STRING, "", "", 0, 0, 0, "folder of the products (OUT of reduce): images, cutouts and pictures come from it; empty: none are served")
+S(SERVE_CUTOUT_PIXELS, "serve.cutout_pixels", "", SETTING_INT, "pixel**2", "67108864", 1, 1e10, 0, "largest cutout")
 S(SERVE_LINGER, "serve.linger", "", SETTING_DURATION, "s", "5s", 0, 600, 0, "after SIGTERM: unready but serving, so that load balancers notice")

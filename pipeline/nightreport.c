@@ -15,7 +15,7 @@
 #include "common/text.h"
 #include "pipeline/ldaccat.h"
 #include "pipeline/nightcal.h"
-#include "pipeline/preview.h"
+#include "common/preview.h"
 
 enum { JSON_BYTES_MAX = 256 << 20, FRAMES_MAX = 200000 };
 

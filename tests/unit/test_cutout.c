@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/frameio.h"
+#include "common/stats.h"
 
 enum { NX = 300, NY = 200 };
 
@@ -178,6 +179,58 @@ static void test_cutout__a_region_elsewhere_is_not_found(void **state)
     test_remove_folder(folder);
 }
 
+/* Two regions share a place when one of many places lies in both. */
+static bool share_a_place(const struct cutout_region *a, const struct cutout_region *b, double ra0, double dec0, double half)
+{
+    for (int i = 0; i <= 200; i++)
+        for (int k = 0; k <= 200; k++) {
+            double dec = dec0 + half * (i / 100.0 - 1), ra = ra0 + half / cos(dec0 * 0.017453292519943295) * (k / 100.0 - 1);
+            if (dec > 90) dec = 180 - dec, ra += 180;
+            ra = fmod(ra + 720, 360);
+            if (cutout_region_holds(a, ra, dec) && cutout_region_holds(b, ra, dec)) return true;
+        }
+    return false;
+}
+
+static void test_cutout__regions_meet_where_they_share_a_place(void **state)
+{
+    (void)state;
+    struct philox rng;
+    uint64_t seed = 20261121;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    philox_init(&rng, seed, 0);
+    int met = 0;
+    for (int t = 0; t < 400; t++) {
+        static const double places[][2] = {{150, 20}, {0.1, -60}, {359.9, 85}};
+        const double *at = places[t % 3];
+        double c = cos(at[1] * 0.017453292519943295);
+        char text[400];
+        struct cutout_region frame, r;
+
+        double x = at[0] + (philox_uniform(&rng) - 0.5) * 0.2 / c, y = at[1] + (philox_uniform(&rng) - 0.5) * 0.2;
+        snprintf(text, sizeof text, "%.12g %.12g %.12g %.12g %.12g %.12g %.12g %.12g", x - 1 / c, y - 1, x + 1 / c, y - 1, x + 1 / c, y + 1, x - 1 / c, y + 1);
+        assert_int_equal(cutout_region_parse(text, CUTOUT_POLYGON, &frame, NULL), ERR_OK);
+        x = at[0] + (philox_uniform(&rng) - 0.5) * 5 / c, y = at[1] + (philox_uniform(&rng) - 0.5) * 5;
+        double w = 0.2 + 3 * fabs(philox_uniform(&rng) - 0.5);
+        int shape = t % 4;
+        if (shape == 0) snprintf(text, sizeof text, "CIRCLE %.12g %.12g %.12g", x, y, w);
+        else if (shape == 1) snprintf(text, sizeof text, "RANGE %.12g %.12g %.12g %.12g", x - w / c, x + w / c, y - w / 4, y + w / 4);
+        else snprintf(text, sizeof text, "POLYGON %.12g %.12g %.12g %.12g %.12g %.12g", x - 2 * w / c, y, x + 2 * w / c, y + (philox_uniform(&rng) - 0.5) * 1, x, y + 0.3);
+        if (y + w > 89.9) continue;
+        assert_int_equal(cutout_region_parse(text, CUTOUT_ALL, &r, NULL), ERR_OK);
+        bool meet = cutout_regions_meet(&r, &frame), shared = share_a_place(&r, &frame, at[0], at[1], 4);
+        if (shared) assert_true(meet);
+        else if (meet) { /* a corner between the places asked: it must be gone when the region shrinks away from it */
+            struct cutout_region far;
+            snprintf(text, sizeof text, "CIRCLE %.12g %.12g 0.01", at[0] + 180, -at[1]);
+            assert_int_equal(cutout_region_parse(text, CUTOUT_ALL, &far, NULL), ERR_OK);
+            assert_false(cutout_regions_meet(&far, &frame));
+        }
+        met += meet == shared;
+    }
+    assert_true(met > 360);
+}
+
 static void test_cutout__regions_that_are_none(void **state)
 {
     (void)state;
@@ -198,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_cutout__circle_is_cut_with_planes_and_sky),
         cmocka_unit_test(test_cutout__sections_are_those_of_every_pixel_asked),
         cmocka_unit_test(test_cutout__a_region_elsewhere_is_not_found),
+        cmocka_unit_test(test_cutout__regions_meet_where_they_share_a_place),
         cmocka_unit_test(test_cutout__regions_that_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

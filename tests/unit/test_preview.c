@@ -1,6 +1,6 @@
 #include "common/frameio.h"
 #include "common/stats.h"
-#include "pipeline/preview.h"
+#include "common/preview.h"
 #include "tests/support/check.h"
 
 #include <stdlib.h>

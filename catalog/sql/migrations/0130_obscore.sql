@@ -32,7 +32,7 @@ $$;
 CREATE FUNCTION region_text(p_ra double precision[], p_dec double precision[]) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT AS $$
 DECLARE
     n integer := cardinality(p_ra);
-    area double precision := 0;
+    area double precision := 0; -- with right ascension to the right: counter-clockwise on the sky is negative
     dx double precision; dy double precision; px double precision := 0; py double precision := 0;
     words text := 'POLYGON ICRS';
 BEGIN
@@ -48,7 +48,7 @@ BEGIN
         py := dy;
     END LOOP;
     FOR i IN 1..n LOOP
-        words := words || ' ' || p_ra[CASE WHEN area >= 0 THEN i ELSE n + 1 - i END] || ' ' || p_dec[CASE WHEN area >= 0 THEN i ELSE n + 1 - i END];
+        words := words || ' ' || p_ra[CASE WHEN area <= 0 THEN i ELSE n + 1 - i END] || ' ' || p_dec[CASE WHEN area <= 0 THEN i ELSE n + 1 - i END];
     END LOOP;
     RETURN words;
 END $$;

@@ -2,8 +2,8 @@
  *
  * No text is drawn: it would depend on the fonts of the machine. Same frame and catalogue, same bytes.
  * Threads: different pictures may be made by different threads at once.                                                */
-#ifndef NIGHTSHIFT_PIPELINE_PREVIEW_H
-#define NIGHTSHIFT_PIPELINE_PREVIEW_H
+#ifndef NIGHTSHIFT_COMMON_PREVIEW_H
+#define NIGHTSHIFT_COMMON_PREVIEW_H
 
 #include <stdint.h>
 

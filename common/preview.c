@@ -1,4 +1,4 @@
-#include "pipeline/preview.h"
+#include "common/preview.h"
 
 #include <cairo.h>
 #include <math.h>
@@ -9,7 +9,7 @@
 #include "common/maskbits.h"
 #include "common/products.h"
 #include "common/units.h"
-#include "pipeline/pngfile.h"
+#include "common/pngfile.h"
 
 /* ---- zscale ------------------------------------------------------------------------------------------------------- */
 

@@ -1,8 +1,8 @@
 /* Small PNG files with a palette: an eighth of the time and half the bytes of true colour for the grey noise of a sky.
  * Source: ISO/IEC 15948 (PNG), colour type 3, 8 bits, filter 0; zlib with run lengths and Huffman codes, because noise has
  * no longer repetitions to find. Same pixels, same bytes. */
-#ifndef NIGHTSHIFT_PIPELINE_PNGFILE_H
-#define NIGHTSHIFT_PIPELINE_PNGFILE_H
+#ifndef NIGHTSHIFT_COMMON_PNGFILE_H
+#define NIGHTSHIFT_COMMON_PNGFILE_H
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-#include "pipeline/pngfile.h"
+#include "common/pngfile.h"
 
 #include <stdlib.h>
 #include <string.h>
