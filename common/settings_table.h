@@ -44,6 +44,21 @@ S(PHOT_KRON_FACT, "phot.kron_fact", "", SETTING_DOUBLE, "", "2.5", 0, 100, SETTI
 S(PHOT_KRON_MIN, "phot.kron_min", "", SETTING_DOUBLE, "pixel", "3.5", 0, 100, SETTING_RESULT, "smallest Kron radius of PHOT_AUTOPARAMS")
 S(PHOT_FLUXFRAC, "phot.fluxfrac", "", SETTING_DOUBLES, "", "0.5", 0.001, 1, SETTING_RESULT, "fractions of FLUX_RADIUS (PHOT_FLUXFRAC)")
 
+/* -- verdict on a frame: beyond a limit it is in doubt, or rejected; 0 of a limit that may be 0: not looked at ----------- */
+S(QUALITY_MASKED_DOUBT, "quality.masked_doubt", "", SETTING_DOUBLE, "", "0.2", 0, 1, SETTING_RESULT, "share of masked pixels from which a frame is in doubt")
+S(QUALITY_MASKED_REJECT, "quality.masked_reject", "", SETTING_DOUBLE, "", "0.9", 0, 1, SETTING_RESULT, "share of masked pixels from which it is rejected")
+S(QUALITY_SATURATED_DOUBT, "quality.saturated_doubt", "", SETTING_DOUBLE, "", "0.05", 0, 1, SETTING_RESULT, "share of saturated pixels: doubt")
+S(QUALITY_SATURATED_REJECT, "quality.saturated_reject", "", SETTING_DOUBLE, "", "0.5", 0, 1, SETTING_RESULT, "share of saturated pixels: reject")
+S(QUALITY_STARS_FEW, "quality.stars_few", "", SETTING_INT, "", "3", 0, 1000000, SETTING_RESULT, "fewer stars than this: doubt")
+S(QUALITY_ELLIPTICITY_DOUBT, "quality.ellipticity_doubt", "", SETTING_DOUBLE, "", "0.3", 0, 1, SETTING_RESULT, "median ellipticity of the stars: doubt")
+S(QUALITY_ELLIPTICITY_REJECT, "quality.ellipticity_reject", "", SETTING_DOUBLE, "", "0.6", 0, 1, SETTING_RESULT, "median ellipticity of the stars: reject")
+S(QUALITY_SEEING_DOUBT, "quality.seeing_doubt", "", SETTING_DOUBLE, "arcsec", "0", 0, 1000, SETTING_RESULT, "seeing: doubt; 0: none is too bad")
+S(QUALITY_SEEING_REJECT, "quality.seeing_reject", "", SETTING_DOUBLE, "arcsec", "0", 0, 1000, SETTING_RESULT, "seeing: reject; 0: none is too bad")
+S(QUALITY_SKY_DOUBT, "quality.sky_doubt", "", SETTING_DOUBLE, "electron", "0", 0, 1e9, SETTING_RESULT, "sky per pixel: doubt; 0: none is too bright")
+S(QUALITY_DEPTH_DOUBT, "quality.depth_doubt", "", SETTING_DOUBLE, "mag", "0", -100, 100, SETTING_RESULT, "limiting magnitude of a frame with an absolute zero point: doubt when brighter; 0: none")
+S(QUALITY_ASTROMETRY_DOUBT, "quality.astrometry_doubt", "", SETTING_DOUBLE, "pixel", "0.5", 0, 1000, SETTING_RESULT, "rms of the fitted WCS against its stars: doubt; 0: not looked at")
+S(QUALITY_ZEROPOINT_DOUBT, "quality.zeropoint_doubt", "", SETTING_DOUBLE, "mag", "0.05", 0, 100, SETTING_RESULT, "error of the zero point: doubt; 0: not looked at")
+
 /* -- catalogue -------------------------------------------------------------------------------------------------- */
 S(DB_DATA, "db.data", "", SETTING_STRING, "", "", 0, 0, 0, "folder of the private database; empty: /var/lib/nightshift as root, else XDG_DATA_HOME/nightshift")
 S(DB_PROGRAMS, "db.programs", "", SETTING_STRING, "", "", 0, 0, 0, "folder of PostgreSQL's programs; empty: the newest that Debian installed, else PATH")

@@ -100,6 +100,7 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
     enum err code = calibrate_plan_alloc(p->nx, p->ny, p->used[0] || p->used[1], p->used[2], &p->calibrate, err);
     if (code) return code;
     extract_options_init(&p->extract);
+    p->limits = quality_limits_of(p->settings);
     p->loaded = true;
     code = load_bands(p, err);
     if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
@@ -129,6 +130,7 @@ void exposure_init(struct exposure *e)
     frame_init(&e->frame);
     extract_scene_init(&e->scene);
     detections_init(&e->detections);
+    quality_init(&e->quality);
 }
 
 void exposure_release(struct exposure *e)

@@ -26,6 +26,7 @@ struct exposure_plan {
     bool loaded;
     struct calibrate_plan calibrate;        /* valid while loaded */
     struct extract_options extract;         /* likewise */
+    struct quality_limits limits;           /* likewise */
 };
 
 enum err exposure_plan_load(struct exposure_plan *p, struct error *err);

@@ -107,7 +107,7 @@ static double value_of(const struct report_frame *f, enum quantity q)
     case Q_OBJECTS: return f->objects >= 0 ? (double)f->objects : NAN;
     case Q_DEPTH: return f->depth_mag;
     case Q_TIME: return f->mjd;
-    case Q_WCS_RMS: return f->wcs_rms_px;
+    case Q_WCS_RMS: return isfinite(f->wcs_rms_px) ? f->wcs_rms_px : f->fit_rms_px;
     }
     return NAN;
 }
@@ -230,7 +230,8 @@ static void tile_wcs(struct page *p, const struct night_report *r, double *work)
     int own = count_wcs(r, "header"), carried = count_wcs(r, "neighbour"), none = count_wcs(r, "none");
     struct spread rms = spread_of(r, Q_WCS_RMS, work);
     snprintf(big, sizeof big, "%d", own + carried);
-    if (rms.n) snprintf(more, sizeof more, "%d from neighbours, rms to %.2f px", carried, rms.hi);
+    if (rms.n && carried) snprintf(more, sizeof more, "%d from neighbours, rms to %.2f px", carried, rms.hi);
+    else if (rms.n) snprintf(more, sizeof more, "fitted, rms to %.2f px", rms.hi);
     else if (carried) snprintf(more, sizeof more, "%d from neighbours", carried);
     if (none) snprintf(more, sizeof more, "<span class=\"held\">%d without</span>", none);
     tile_text(p, big, "", "Frames with coordinates", more);
@@ -558,7 +559,9 @@ static void picture_cell(struct page *p, const struct report_frame *f, int i)
 
 static void wcs_cell(struct page *p, const struct report_frame *f)
 {
-    page_add(p, "<td class=\"l\">%s", !strcmp(f->wcs, "header") ? "own" : "");
+    page_add(p, "<td class=\"l\">%s", strcmp(f->wcs, "header") ? "" : f->fit_status[0] && strcmp(f->fit_status, "failed") ? "fitted" : "own");
+    if (!strcmp(f->fit_status, "failed")) page_add(p, "<small class=\"held\">not solved</small>");
+    else if (isfinite(f->fit_rms_px)) page_add(p, "<small>%lld stars, rms %.2f px</small>", (long long)f->fit_stars, f->fit_rms_px);
     if (!strcmp(f->wcs, "neighbour")) {
         page_add(p, "<span title=\"");
         page_escaped(p, f->wcs_from);
@@ -599,6 +602,7 @@ static void frame_row(struct page *p, const struct report_frame *f, int i)
     tag(p, strcmp(f->outcome, "done") || !f->verdict[0] ? f->outcome : f->verdict);
     page_add(p, "<small>");
     why(p, f);
+    if (f->masked >= 0.005) page_add(p, "%s%.1f %% masked", f->reasons[0] || f->cause[0] || f->message[0] ? "; " : "", 100 * f->masked);
     page_add(p, "</small></td></tr>\n");
 }
 

@@ -85,7 +85,7 @@ static struct report_frame *add_frame(struct night_report *r, struct error *err)
     struct report_frame *f = &r->frames[r->nframes++];
     *f = (struct report_frame){.band = -1, .objects = -1, .stars = -1};
     f->mjd = f->exptime_s = f->airmass = f->sky = f->sky_sigma = f->seeing_px = f->seeing_arcsec = f->ellipticity = f->depth_mag = NAN;
-    f->wcs_rms_px = f->zero = f->zero_err = NAN;
+    f->wcs_rms_px = f->fit_rms_px = f->zero = f->zero_err = f->masked = NAN;
     snprintf(f->outcome, sizeof f->outcome, "done");
     return f;
 }
@@ -113,6 +113,13 @@ static void take_quality(const json_t *q, struct report_frame *f)
     f->seeing_arcsec = number_of(q, "seeing_arcsec");
     f->ellipticity = number_of(q, "ellipticity");
     f->depth_mag = number_of(q, "depth_mag");
+    f->masked = number_of(q, "masked");
+    f->fit_rms_px = number_of(q, "astrom_rms_pixel");
+    f->fit_stars = integer_of(q, "astrom_stars", 0);
+    word_of(q, "astrom_status", f->fit_status, sizeof f->fit_status);
+    f->zero = number_of(q, "magzero");
+    f->zero_err = number_of(q, "magzero_err");
+    if (isfinite(f->zero)) snprintf(f->zero_kind, sizeof f->zero_kind, "absolute");
     f->objects = integer_of(q, "objects", -1);
     f->stars = integer_of(q, "stars", -1);
 }
@@ -204,10 +211,12 @@ static void take_nightcal(const json_t *o, struct report_frame *f)
     char status[40];
     word_of(o, "wcs", f->wcs, sizeof f->wcs);
     word_of(o, "wcs_from", f->wcs_from, sizeof f->wcs_from);
-    word_of(o, "magzero_kind", f->zero_kind, sizeof f->zero_kind);
     f->wcs_rms_px = number_of(o, "wcs_rms_px");
-    f->zero = number_of(o, "magzero");
-    f->zero_err = number_of(o, "magzero_err");
+    if (isfinite(number_of(o, "magzero"))) {
+        word_of(o, "magzero_kind", f->zero_kind, sizeof f->zero_kind);
+        f->zero = number_of(o, "magzero");
+        f->zero_err = number_of(o, "magzero_err");
+    }
     word_of(o, "status", status, sizeof status);
     if (!status[0] || !strcmp(status, "ok")) return;
     snprintf(f->outcome, sizeof f->outcome, "held");

@@ -26,6 +26,10 @@ struct report_frame {
     char wcs[16];                      /* header, neighbour, none, "" unknown */
     char wcs_from[256];
     double wcs_rms_px;
+    double fit_rms_px;                 /* of the frame's own fitted WCS against reference stars, NaN: not fitted */
+    int64_t fit_stars;
+    char fit_status[16];               /* good, doubt, failed, "": no reference stars */
+    double masked;
     double zero, zero_err;             /* NaN: none */
     char zero_kind[16];
     char outcome[16], cause[64], message[512]; /* done, held, quarantined */

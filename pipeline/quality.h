@@ -6,6 +6,7 @@
 
 #include "common/frame.h"
 #include "common/header.h"
+#include "common/settings.h"
 #include "pipeline/extract.h"
 
 enum verdict { VERDICT_PASS, VERDICT_DOUBT, VERDICT_REJECT };
@@ -14,22 +15,38 @@ const char *quality_verdict_name(enum verdict v);
 struct quality {
     double sky, sky_sigma;         /* electron per pixel: clipped median and scatter of unmasked pixels */
     double seeing_px;              /* FWHM of the stars, NaN without any */
-    double seeing_arcsec;
+    double seeing_arcsec, scale_arcsec; /* of a pixel; NaN: unknown */
     double ellipticity;            /* median of the same stars */
     double depth_flux;             /* electron: 5 sigma in an aperture of 2 seeing across (of 5 pixels without stars) */
     double depth_mag;              /* the same in instrumental magnitudes of 1 electron/s */
     double masked, saturated;      /* fractions of the pixels */
     int64_t objects, stars;
+    char astrom_status[16];        /* good, doubt, failed; "": no reference stars were asked */
+    double astrom_rms_arcsec, astrom_rms_px;
+    int64_t astrom_stars;
+    double magzero, magzero_err, magzero_rms; /* NaN: no absolute zero point */
+    int64_t magzero_stars;
     enum verdict verdict;
     char reasons[256];             /* "few stars; sky saturated" */
 };
 
-/* Sky and fractions from the planes. Status: ERR_NOMEM. Threads: one; the same for any number of others. */
+/* Where doubt and rejection begin: settings quality.*, each with its meaning in docs/settings.md. */
+struct quality_limits {
+    double masked_doubt, masked_reject, saturated_doubt, saturated_reject, ellipticity_doubt, ellipticity_reject;
+    double seeing_doubt, seeing_reject, sky_doubt, depth_doubt, astrometry_doubt, zeropoint_doubt;
+    int64_t stars_few;
+};
+struct quality_limits quality_limits_of(const struct settings *s);
+
+void quality_init(struct quality *q); /* nothing known: NaN and 0 */
+/* Sky and fractions from the planes. Status: ERR_NOMEM. Threads: rows in parallel; same bytes for any count. */
 enum err quality_of_planes(const struct frame *f, struct quality *q, struct error *err);
-/* Seeing and counts from what extraction saw. pixel_scale_arcsec (NaN: unknown) stands in where the sky does not say it. */
+/* Seeing and counts from what extraction saw. pixel_scale_arcsec, NaN: unknown, stands in where the sky does not say it. */
 void quality_of_objects(const struct frame_quality *seen, int64_t objects, double pixel_scale_arcsec, struct quality *q);
+/* Astrometry and zero point from the cards their stages left (products.h: ASTR..., MAGZ...). */
+void quality_of_cards(const struct header *h, struct quality *q);
 /* Depth and verdict, last. */
-void quality_judge(struct quality *q, double exptime_s);
+void quality_judge(struct quality *q, const struct quality_limits *limits, double exptime_s);
 
 enum err quality_cards(const struct quality *q, struct header *h, struct error *err);
 

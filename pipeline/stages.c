@@ -139,7 +139,7 @@ static enum err make_catalogue(struct exposure *e, struct error *err)
 {
     enum err code = extract_world(e->sky, &e->plan->extract, &e->scene, &e->detections, err);
     if (code) return code;
-    quality_of_objects(&e->seen, e->detections.n, e->meta.pixel_scale_arcsec, &e->quality);
+    quality_of_objects(&e->seen, e->detections.n, e->scene.scale_known ? e->scene.pixel_scale : e->meta.pixel_scale_arcsec, &e->quality);
     code = header_copy(&e->catalogue_header, &e->frame.header, err);
     if (!code && extract_header_cards(&e->scene, &e->plan->extract, e->detections.n, &e->catalogue_header))
         code = ERROR(err, ERR_NOMEM, "no memory for the catalogue's header");
@@ -153,7 +153,8 @@ static enum err judge(struct exposure *e, struct error *err)
 {
     enum err code = quality_of_planes(&e->frame, &e->quality, err);
     if (code) return code;
-    quality_judge(&e->quality, e->meta.exptime_s);
+    quality_of_cards(&e->frame.header, &e->quality);
+    quality_judge(&e->quality, &e->plan->limits, e->meta.exptime_s);
     code = quality_cards(&e->quality, &e->frame.header, err);
     return code ? code : quality_cards(&e->quality, &e->catalogue_header, err);
 }
