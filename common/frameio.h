@@ -144,6 +144,7 @@ enum err frameio_write_ldac(const char *path, const struct ldac_part *parts, int
 /* A table read whole: columns by name as doubles (integers exact to 2^53), int64 or strings. */
 struct table;
 enum err table_read(const char *path, const char *extname, int extver, struct table **ret, struct error *err); /* extname NULL: the first table */
+enum err table_read_hdu(const char *path, int hdu, struct table **ret, struct error *err); /* 1-based */
 void table_free(struct table *t);
 int64_t table_nrow(const struct table *t);
 int table_ncol(const struct table *t);
@@ -155,6 +156,7 @@ bool table_is_text(const struct table *t, int col);               /* then NULL o
 const double *table_f64(struct table *t, int col);                /* nrow * repeat, owned by t; NULL if not numeric or no memory */
 const int64_t *table_i64(struct table *t, int col);               /* NULL if not an integer column */
 const char *table_str(struct table *t, int col, int64_t row);     /* trimmed, owned by t; NULL if not a string column */
+const uint8_t *table_bytes(const struct table *t, int col, int64_t row, int64_t *ret_size); /* a cell as stored; NULL outside */
 const struct header *table_header(const struct table *t);
 
 #endif

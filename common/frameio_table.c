@@ -192,16 +192,27 @@ static enum err build_table(struct frameio_in *f, int hdu, struct table *t, stru
     return code ? code : read_rows(f, h, t, err);
 }
 
-enum err table_read(const char *path, const char *extname, int extver, struct table **ret, struct error *err)
+static enum err require_table(struct frameio_in *f, int hdu, struct error *err)
+{
+    while (hdu > f->n && !f->scanned) {
+        enum err code = scan_next(f, err);
+        if (code) return code;
+    }
+    if (hdu < 1 || hdu > f->n || f->hdus[hdu - 1]->info.kind == HDU_IMAGE) return ERROR(err, ERR_NOT_FOUND, "HDU %d is no table", hdu);
+    return ERR_OK;
+}
+
+/* hdu > 0 says which; 0: look for extname. */
+static enum err read_table(const char *path, const char *extname, int extver, int hdu, struct table **ret, struct error *err)
 {
     struct source *source = NULL;
     struct frameio_in *f = NULL;
-    int hdu = 0;
     struct table *t = calloc(1, sizeof *t);
     if (!t) return ERROR(err, ERR_NOMEM, "no memory for a table");
     enum err code = source_open(path, &source, err);
     if (!code) code = scan_open(source, &f, err);
-    if (!code) code = find_table(f, extname, extver, &hdu, err);
+    if (!code && !hdu) code = find_table(f, extname, extver, &hdu, err);
+    if (!code) code = require_table(f, hdu, err);
     if (!code) code = build_table(f, hdu, t, err);
     frameio_close(f);
     if (code) {
@@ -211,6 +222,16 @@ enum err table_read(const char *path, const char *extname, int extver, struct ta
     }
     *ret = t;
     return ERR_OK;
+}
+
+enum err table_read(const char *path, const char *extname, int extver, struct table **ret, struct error *err)
+{
+    return read_table(path, extname, extver, 0, ret, err);
+}
+
+enum err table_read_hdu(const char *path, int hdu, struct table **ret, struct error *err)
+{
+    return read_table(path, NULL, 0, hdu, ret, err);
 }
 
 int64_t table_nrow(const struct table *t)
@@ -400,6 +421,14 @@ const int64_t *table_i64(struct table *t, int col)
             values[k++] = (int64_t)((uint64_t)load_integer(p + i * element_size(c->type), c->type) + zero);
     }
     return c->i64 = values;
+}
+
+const uint8_t *table_bytes(const struct table *t, int col, int64_t row, int64_t *ret_size)
+{
+    const struct table_column *c = column_at(t, col);
+    if (!c || row < 0 || row >= t->nrow) return NULL;
+    *ret_size = c->bytes;
+    return t->rows + row * t->row_size + c->offset;
 }
 
 static bool make_text(struct table *t, struct table_column *c)
