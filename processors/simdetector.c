@@ -17,8 +17,13 @@
 #define COLUMN_ADU   1.2     /* sigma of the bias structure from column to column */
 #define STRIP        64      /* columns of a bleeding pass: one cache line of each row is two */
 #define TRACK_MAX    50.0    /* pixels of a cosmic ray */
-#define COSMIC_LOW   100.0   /* electrons */
-#define COSMIC_HIGH  10000.0
+#define THICKNESS    2.0     /* pixels of silicon: a thinned detector */
+#define TRACK_RATE   900.0   /* electrons per pixel of path: 80 per micrometre, pixels of 11 */
+#define DIFFUSION    0.3     /* pixels: sigma of the charge of a cosmic ray around its track */
+#define WORM_SHARE   0.25
+#define SPOT_SHARE   0.15
+#define WORM_TURN    0.35    /* radians per half pixel */
+#define TRACK_TRUE_E 1.0     /* electrons of one step that make a pixel part of the track */
 
 static const struct simulate_kernels *kernels(void)
 {
@@ -205,19 +210,47 @@ static void charge_row(const struct sim_ccd *c, const struct sim_exposure *e, in
     }
 }
 
-/* One track: a straight line of length 1 to 50 pixels, its charge spread with fluctuations over half-pixel steps. */
+/* Charge that is freed at a point reaches the pixels diffused, as a Gaussian. */
+static void deposit(const struct sim_ccd *c, double x, double y, double electrons, float *plane, mask_t *truth)
+{
+    int64_t px = (int64_t)floor(x + 0.5), py = (int64_t)floor(y + 0.5);
+    double share_x[3], share_y[3], unit = 1 / (DIFFUSION * sqrt(2));
+    for (int i = 0; i < 3; i++) {
+        share_x[i] = 0.5 * (erf(((double)px + i - 0.5 - x) * unit) - erf(((double)px + i - 1.5 - x) * unit));
+        share_y[i] = 0.5 * (erf(((double)py + i - 0.5 - y) * unit) - erf(((double)py + i - 1.5 - y) * unit));
+    }
+    for (int64_t j = 0; j < 3; j++)
+        for (int64_t i = 0; i < 3; i++) {
+            int64_t qx = px + i - 1, qy = py + j - 1;
+            double e = electrons * share_x[i] * share_y[j];
+            if (qx < 0 || qx >= c->nx || qy < 0 || qy >= c->ny) continue;
+            plane[qy * c->nx + qx] += (float)e;
+            if (truth && e > TRACK_TRUE_E) truth[qy * c->nx + qx] |= MASK_COSMIC;
+        }
+}
+
+/* A muon crosses the silicon on a straight line: flux per solid angle as cos^2 of the zenith angle, 900 electrons per pixel of
+ * path. An electron is scattered on its way. A photon frees its charge at one point. */
 static void draw_cosmic(const struct sim_ccd *c, struct philox *p, float *plane, mask_t *truth)
 {
-    double energy = draw_log_between(p, COSMIC_LOW, COSMIC_HIGH), length = draw_log_between(p, 1, TRACK_MAX);
-    double x = draw_between(p, -0.5, (double)c->nx - 0.5), y = draw_between(p, -0.5, (double)c->ny - 0.5);
-    double angle = draw_between(p, 0, 2 * PI), share[2 * (int)TRACK_MAX + 2], sum = 0;
-    int steps = (int)(length * 2);
-    for (int i = 0; i < steps; i++) sum += share[i] = 0.5 + philox_uniform(p);
+    double kind = philox_uniform(p), cosine = sqrt(sqrt(philox_uniform(p))), length = fmin(THICKNESS * sqrt(1 / (cosine * cosine) - 1), TRACK_MAX);
+    double energy = TRACK_RATE * sqrt(length * length + THICKNESS * THICKNESS), turn = 0, share[2 * (int)TRACK_MAX + 2], sum = 0;
+    if (kind < WORM_SHARE) {
+        length = draw_log_between(p, 3, 0.8 * TRACK_MAX);
+        energy = TRACK_RATE * length * draw_between(p, 0.7, 1.6);
+        turn = WORM_TURN;
+    } else if (kind < WORM_SHARE + SPOT_SHARE) {
+        length = 0;
+        energy = draw_log_between(p, 200, 4000);
+    }
+    double x = draw_between(p, -0.5, (double)c->nx - 0.5), y = draw_between(p, -0.5, (double)c->ny - 0.5), angle = draw_between(p, 0, 2 * PI);
+    int steps = (int)(length * 2) + 1;
+    for (int i = 0; i < steps; i++) sum += share[i] = 0.5 - 0.5 * log(philox_uniform(p)); /* a long tail, as Landau's */
     for (int i = 0; i < steps; i++) {
-        int64_t px = (int64_t)floor(x + 0.5 * i * cos(angle) + 0.5), py = (int64_t)floor(y + 0.5 * i * sin(angle) + 0.5);
-        if (px < 0 || px >= c->nx || py < 0 || py >= c->ny) continue;
-        plane[py * c->nx + px] += (float)(energy * share[i] / sum);
-        if (truth) truth[py * c->nx + px] |= MASK_COSMIC;
+        deposit(c, x, y, energy * share[i] / sum, plane, truth);
+        if (turn > 0) angle += turn * philox_normal(p);
+        x += 0.5 * cos(angle);
+        y += 0.5 * sin(angle);
     }
 }
 

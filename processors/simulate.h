@@ -6,7 +6,8 @@
  *
  * Everything is a function of the seed: rows take counter-based random numbers, so any number of threads gives the same
  * bytes. Rows (or blocks of columns) run in parallel; each writes its own pixels.
- * Source: Moffat 1969 (A&A 3, 455); Sersic 1963 (BAAA 6, 41), b(n) of Ciotti & Bertin 1999; cosmic rays as straight tracks.
+ * Source: Moffat 1969 (A&A 3, 455); Sersic 1963 (BAAA 6, 41), b(n) of Ciotti & Bertin 1999; cosmic rays as
+ *         straight or scattered tracks with diffused charge.
  * Differences: the noise of a pixel is drawn once, after bleeding, from the sum of Poisson and read noise.           */
 #ifndef NIGHTSHIFT_PROCESSORS_SIMULATE_H
 #define NIGHTSHIFT_PROCESSORS_SIMULATE_H
