@@ -22,6 +22,8 @@
 #define KEY_NIGHT      "NSNIGHT"  /* yyyymmdd                                 */
 #define KEY_OVERSCAN   "NSOVERSC" /* T: overscan subtracted                   */
 #define KEY_ROW_DRIFT  "NSDRIFT"  /* range of a bias drift removed     */
+#define KEY_COSMIC     "NSCOSMIC" /* T: cosmic rays looked for            */
+#define KEY_COSMIC_PIXELS "NSNCOSM" /* pixels found hit                    */
 #define KEY_BIAS       "NSBIAS"   /* T: bias subtracted;  NSBIASF, NSBIASS: file and checksum */
 #define KEY_DARK       "NSDARK"
 #define KEY_FLAT       "NSFLAT"

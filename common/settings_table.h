@@ -22,6 +22,11 @@ S(MASTER_LOW_FLAT, "master.low_flat", "", SETTING_DOUBLE, "", "0.2", 0, 1, SETTI
 
 /* -- reduce ----------------------------------------------------------------------------------------------------- */
 S(ROW_DRIFT, "signature.row_drift", "", SETTING_INT, "", "0", 0, 20, SETTING_RESULT, "degree in y of a bias drift taken from the sky of detectors without overscan; 0: none")
+S(COSMIC_REJECT, "cosmic.reject", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "find and mend cosmic rays (L.A.Cosmic)")
+S(COSMIC_SIGCLIP, "cosmic.sigclip", "", SETTING_DOUBLE, "sigma", "4.5", 1, 1000, SETTING_RESULT, "contrast of a pixel hit")
+S(COSMIC_SIGFRAC, "cosmic.sigfrac", "", SETTING_DOUBLE, "", "0.5", 0, 1, SETTING_RESULT, "share of it for the neighbours of a hit")
+S(COSMIC_OBJLIM, "cosmic.objlim", "", SETTING_DOUBLE, "", "3", 0.1, 1000, SETTING_RESULT, "contrast over fine structure; 2 for stars wide in pixels, 5 for those sharper than 2 pixels")
+S(COSMIC_NITER, "cosmic.niter", "", SETTING_INT, "", "6", 1, 16, SETTING_RESULT, "rounds at most")
 S(QUANTISE, "product.quantise", "", SETTING_DOUBLE, "", "4", 0, 1000, SETTING_RESULT, "q of the quantised float planes; 0: lossless")
 
 /* -- background (Bertin & Arnouts 1996; names of Source Extractor) ---------------------------------------------- */

@@ -12,6 +12,7 @@
 #include "pipeline/provenance.h"
 #include "pipeline/quality.h"
 #include "pipeline/rawimage.h"
+#include "processors/cosmic.h"
 
 #define STAGES_MAX 32
 
@@ -27,7 +28,11 @@ struct exposure_plan {
     struct calibrate_plan calibrate;        /* valid while loaded */
     struct extract_options extract;         /* likewise */
     struct quality_limits limits;           /* likewise */
+    struct cosmic_options cosmic;           /* likewise */
 };
+
+/* stage_cosmic.c. ERR_USAGE */
+enum err cosmic_options_from_settings(const struct settings *s, struct cosmic_options *ret, struct error *err);
 
 enum err exposure_plan_load(struct exposure_plan *p, struct error *err);
 void exposure_plan_unload(struct exposure_plan *p);
@@ -46,6 +51,7 @@ struct exposure {
     struct raw_rows raw;
     struct frame frame;
     struct calibrate_counts counts;
+    struct cosmic_counts cosmic;
     struct skycoord *sky;                   /* NULL: no sky coordinates in the header */
     struct extract_scene scene;             /* background, objects, subtracted image: from `background` to `world` */
     struct frame_quality seen;              /* what measuring saw of the frame */

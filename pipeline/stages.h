@@ -32,6 +32,9 @@ struct stage {
 
 extern const struct stage reduce_stages[]; /* ends with a zero row */
 
+/* Rows with a file of their own. */
+enum err stage_cosmic(struct exposure *e, struct error *err); /* stage_cosmic.c: COSMIC, INTERPOLATED in MASK; e->cosmic */
+
 /* Walk the table. e->stage_ms receives the time of each row. */
 enum err stages_run(const struct stage *stages, struct exposure *e, struct error *err);
 

@@ -74,10 +74,10 @@ static inline int64_t at(int64_t x, int64_t y)
     return y * STRIDE + x;
 }
 
+/* The edge pixel stands twice: the half of a star that is on the image stays as wide as it was. */
 static int64_t mirrored(int64_t i, int64_t n)
 {
-    if (n == 1) return 0;
-    while (i < 0 || i >= n) i = i < 0 ? -i : 2 * (n - 1) - i;
+    while (i < 0 || i >= n) i = i < 0 ? -1 - i : 2 * n - 1 - i;
     return i;
 }
 
@@ -316,7 +316,7 @@ static bool is_steep(const struct search *s, int64_t t)
             int64_t edge[2] = {x0 == 0 ? 0 : s->nx - 1, x1 == s->nx ? s->nx - 1 : 0};
             for (int e = 0; e < 2; e++) {
                 int64_t x = edge[e];
-                float side = row[mirrored(x + (x ? -1 : 1), s->nx)], v[3] = {side, row[x], side};
+                float v[3] = {row[mirrored(x - 1, s->nx)], row[x], row[mirrored(x + 1, s->nx)]};
                 float u[3] = {0, up[x], 0}, d[3] = {0, down[x], 0};
                 if (s->kernels->steep(u + 1, v + 1, d + 1, 1, limit)) return true;
             }
@@ -435,7 +435,7 @@ static void mend(struct search *s, struct cosmic_counts *c)
     c->mended += mended;
 }
 
-static enum err verify(const struct cosmic_options *o, struct error *err)
+enum err cosmic_verify(const struct cosmic_options *o, struct error *err)
 {
     if (!(o->sigclip > 0) || !(o->objlim > 0) || !(o->sigfrac >= 0 && o->sigfrac <= 1) || !isfinite(o->sigclip) || !isfinite(o->objlim))
         return ERROR(err, ERR_USAGE, "cosmic rays: sigclip %g, sigfrac %g, objlim %g are out of range", o->sigclip, o->sigfrac, o->objlim);
@@ -451,7 +451,7 @@ enum err cosmic_reject(float *sci, const float *var, mask_t *mask, int64_t nx, i
                        .tiles_x = (nx + TILE_NX - 1) / TILE_NX, .tiles_y = (ny + TILE_NY - 1) / TILE_NY};
     size_t tiles = (size_t)s.tiles_x * (size_t)s.tiles_y;
     struct cosmic_counts counts = {0};
-    enum err code = verify(o, err);
+    enum err code = cosmic_verify(o, err);
     if (code) return code;
     s.found = calloc((size_t)nx, (size_t)ny);
     s.awake = calloc(tiles, 1);

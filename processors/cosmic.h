@@ -24,7 +24,7 @@
  * Source: van Dokkum 2001 (PASP 113, 1420); the default objlim is between his 2 for well sampled and 5 for undersampled images.
  * Departures: the noise is that of the variance plane instead of a model; the rise in F (without it the flanks of bright stars in
  * blends are hits), the height above the median (single noise peaks were a tenth of all) and the limit on growth (it ate star cores
- * beside a hit); beyond the image's edge it is mirrored, so that edge pixels are judged as others; pixels that say nothing
+ * beside a hit); beyond the image's edge it is mirrored with the edge pixel twice, so that stars cut by the edge stay; pixels that say nothing
  * (MASK_UNUSABLE) take the value of their neighbour in the row while others are judged; pixels beside saturated ones and bleed
  * trails do not start a hit. Not found: hits as wide and smooth as the profile of a star.                             */
 #ifndef NIGHTSHIFT_PROCESSORS_COSMIC_H
@@ -46,6 +46,8 @@ struct cosmic_options {
 };
 
 void cosmic_options_init(struct cosmic_options *o); /* 4.5, 0.5, 3, 6 */
+
+enum err cosmic_verify(const struct cosmic_options *o, struct error *err); /* ERR_USAGE naming what is out of range */
 
 struct cosmic_counts {
     int64_t pixels;  /* found */
