@@ -46,6 +46,7 @@ void psfmodel_init(struct psf_model *m)
 void psfmodel_release(struct psf_model *m)
 {
     free(m->coef);
+    free(m->disc);
     psfmodel_init(m);
 }
 
@@ -60,6 +61,12 @@ static int clamp_int(double v, int low, int high)
 static int centre_node(const struct psf_model *m)
 {
     return m->over * m->half + (m->over + 1) / 2 + MARGIN;
+}
+
+/* Where node (i, j) is kept. */
+static int64_t node_at(const struct psf_model *m, int i, int j)
+{
+    return (int64_t)j * m->pitch + i % m->over * m->lane + LEAD + i / m->over;
 }
 
 void psf_geometry(struct psf_model *m, double fwhm)
@@ -121,7 +128,7 @@ void psf_local_release(struct psf_local *l)
     psf_local_init(l);
 }
 
-enum err psf_local_at(struct psf_local *l, const struct psf_model *m, double x, double y, int reach, struct error *err)
+static enum err local_of(struct psf_local *l, const struct psf_model *m, const float *planes, double x, double y, int reach, struct error *err)
 {
     int64_t plane = (int64_t)m->nodes * m->pitch;
     float poly[PSF_TERMS_MAX];
@@ -144,8 +151,18 @@ enum err psf_local_at(struct psf_local *l, const struct psf_model *m, double x, 
     if (total > 0)
         for (int k = 0; k < m->terms; k++) poly[k] = (float)((double)poly[k] / total);
     int64_t from = (int64_t)l->row0 * m->pitch;
-    psfmodel_kernels_now()->combine(m->coef + from, plane, m->terms, poly, (int64_t)(l->row1 - l->row0) * m->pitch, l->coef + from);
+    psfmodel_kernels_now()->combine(planes + from, plane, m->terms, poly, (int64_t)(l->row1 - l->row0) * m->pitch, l->coef + from);
     return ERR_OK;
+}
+
+enum err psf_local_at(struct psf_local *l, const struct psf_model *m, double x, double y, int reach, struct error *err)
+{
+    return local_of(l, m, m->coef, x, y, reach, err);
+}
+
+enum err psf_local_disc(struct psf_local *l, const struct psf_model *m, double x, double y, int reach, struct error *err)
+{
+    return local_of(l, m, m->disc, x, y, reach, err);
 }
 
 /* Columns [from, to) of each row become 0. */
@@ -286,7 +303,7 @@ enum err psf_profile_coef(const struct psf_model *m, const struct psf_profile *p
     for (int i = 0; i < n; i++) spline_filter(v + i, n, n);
     memset(ret, 0, (size_t)n * (size_t)m->pitch * sizeof *ret);
     for (int j = 0; j < n; j++)
-        for (int i = 0; i < n; i++) ret[(int64_t)j * m->pitch + i % m->over * m->lane + LEAD + i / m->over] = (float)v[(int64_t)j * n + i];
+        for (int i = 0; i < n; i++) ret[node_at(m, i, j)] = (float)v[(int64_t)j * n + i];
     free(v);
     return ERR_OK;
 }
@@ -299,6 +316,41 @@ static double light_of(const struct psf_model *m, const float *coef)
     double sum = 0;
     for (int64_t i = 0; i < (int64_t)m->nodes * m->pitch; i++) sum += (double)coef[i];
     return sum / (m->over * m->over);
+}
+
+/* The Laplacian of n x n values a apart from their neighbours, isotropic to the fourth order (nine points); 0 at the rim. */
+static void laplacian(const double *v, int n, double a, double *ret)
+{
+    memset(ret, 0, (size_t)n * (size_t)n * sizeof *ret);
+    for (int j = 1; j < n - 1; j++)
+        for (int i = 1; i < n - 1; i++) {
+            const double *c = v + (int64_t)j * n + i;
+            double sides = c[1] + c[-1] + c[n] + c[-n], corners = c[n + 1] + c[n - 1] + c[1 - n] + c[-n - 1];
+            ret[(int64_t)j * n + i] = (4 * sides + corners - 20 * *c) / (6 * a * a);
+        }
+}
+
+/* Blur by an exponential disc of scale s, minus 1: 1.5 s^2 D + 1.875 s^4 D^2, where D is the Laplacian; the nine points give
+ * D + a^2/12 D^2, whose second part is taken off. */
+static enum err disc_planes(struct psf_model *m, struct error *err)
+{
+    int n = m->nodes;
+    int64_t nn = (int64_t)n * n, plane = (int64_t)n * m->pitch;
+    double a = 1.0 / m->over, s2 = m->fwhm * m->fwhm / 256, second = 1.5 * s2, fourth = 1.875 * s2 * s2 - 1.5 * s2 * a * a / 12;
+    double *v = mem_array((size_t)nn * 3, sizeof *v), *d1 = v ? v + nn : NULL, *d2 = v ? v + 2 * nn : NULL;
+    free(m->disc);
+    m->disc = mem_zarray((size_t)m->terms * (size_t)plane, sizeof *m->disc);
+    enum err e = v && m->disc ? ERR_OK : ERROR(err, ERR_NOMEM, "no memory for a PSF of %d terms", m->terms);
+    for (int k = 0; k < m->terms && !e; k++) {
+        for (int j = 0; j < n; j++)
+            for (int i = 0; i < n; i++) v[(int64_t)j * n + i] = (double)m->coef[k * plane + node_at(m, i, j)];
+        laplacian(v, n, a, d1);
+        laplacian(d1, n, a, d2);
+        for (int j = 0; j < n; j++)
+            for (int i = 0; i < n; i++) m->disc[k * plane + node_at(m, i, j)] = (float)(second * d1[(int64_t)j * n + i] + fourth * d2[(int64_t)j * n + i]);
+    }
+    free(v);
+    return e;
 }
 
 enum err psf_finish(struct psf_model *m, const struct psf_profile *p, struct error *err)
@@ -320,6 +372,7 @@ enum err psf_finish(struct psf_model *m, const struct psf_profile *p, struct err
         for (int k = 0; k < m->terms; k++) m->sum[k] = light_of(m, m->coef + k * plane);
         m->noise_area = psfmodel_noise_area(m, m->x0, m->y0);
         if (!(m->noise_area > 0)) code = ERROR(err, ERR_NOMEM, "no memory for a PSF stamp");
+        if (!code) code = disc_planes(m, err);
     }
     free(base);
     return code;

@@ -52,6 +52,7 @@ struct psf_model {
     int degree, terms;        /* of the polynomials */
     int nodes, pitch, lane;   /* nodes per side; floats per row: over phases of lane floats */
     float *coef;              /* terms planes of nodes * pitch floats; owned */
+    float *disc;              /* the same for what an exponential disc of scale fwhm / 16 would change (psffit.h); owned with coef */
     double x0, y0, scale;     /* polynomials are of (x - x0) / scale, (y - y0) / scale */
     double fwhm;              /* pixels, geometric mean of both axes, frame's centre, of the profile */
     double ellipticity, theta_rad, e1, e2, beta;
@@ -120,6 +121,9 @@ void psf_local_init(struct psf_local *l);
 void psf_local_release(struct psf_local *l);
 /* reach: pixels from the centre that will be asked for; values beyond model->half are 0. ERR_NOMEM. */
 enum err psf_local_at(struct psf_local *l, const struct psf_model *m, double x, double y, int reach, struct error *err);
+
+/* The same for m->disc: what the blur of SPREAD_MODEL changes. */
+enum err psf_local_disc(struct psf_local *l, const struct psf_model *m, double x, double y, int reach, struct error *err);
 
 /* A rectangle of the PSF of a star that stands at (dx, dy) from the centre of its pixel, a few pixels at most.
  * Given:    i0..i1, j0..j1  pixels of the rectangle relative to the star's pixel, half-open, within the reach given
