@@ -106,7 +106,23 @@
     X(ywin_world, f64, "YWIN_WORLD", "deg", "pos.eq.dec", "F18.10", "windowed centroid, second world axis")            \
     X(a_world, f32, "A_WORLD", "deg", "phys.angSize.smajAxis;src", "G12.7", "rms length of the major axis on the sky") \
     X(b_world, f32, "B_WORLD", "deg", "phys.angSize.sminAxis;src", "G12.7", "rms length of the minor axis on the sky") \
-    X(theta_j2000, f32, "THETA_J2000", "deg", "pos.posAng", "F6.2", "position angle of the major axis, east of north")
+    X(theta_j2000, f32, "THETA_J2000", "deg", "pos.posAng", "F6.2", "position angle of the major axis, east of north") \
+    X(flux_psf, f32, "FLUX_PSF", "", "phot.count", "G12.7", "total flux of the fitted PSF")                            \
+    X(fluxerr_psf, f32, "FLUXERR_PSF", "", "stat.error;phot.count", "G12.7", "its error")                              \
+    X(mag_psf, f32, "MAG_PSF", "mag", "phot.mag", "F8.4", "magnitude of FLUX_PSF")                                     \
+    X(magerr_psf, f32, "MAGERR_PSF", "mag", "stat.error;phot.mag", "F8.4", "its error")                                \
+    X(xpsf, f64, "XPSF_IMAGE", "pixel", "pos.cartesian.x", "F11.4", "place of the fitted PSF, x")                      \
+    X(ypsf, f64, "YPSF_IMAGE", "pixel", "pos.cartesian.y", "F11.4", "place of the fitted PSF, y")                      \
+    X(errapsf, f32, "ERRAPSF_IMAGE", "pixel", "stat.error;pos.cartesian", "F9.5", "error of the place, major axis")    \
+    X(errbpsf, f32, "ERRBPSF_IMAGE", "pixel", "stat.error;pos.cartesian", "F9.5", "error of the place, minor axis")    \
+    X(errthetapsf, f32, "ERRTHETAPSF_IMAGE", "deg", "pos.posAng;stat.error", "F6.2", "angle of the error ellipse")     \
+    X(rapsf, f64, "ALPHAPSF_J2000", "deg", "pos.eq.ra", "F12.7", "right ascension of the fitted PSF, ICRS")            \
+    X(decpsf, f64, "DELTAPSF_J2000", "deg", "pos.eq.dec", "F12.7", "declination of the fitted PSF, ICRS")              \
+    X(chi2_psf, f32, "CHI2_PSF", "", "stat.fit.chi2", "G10.4", "reduced chi-square of the PSF fit")                    \
+    X(niter_psf, i16, "NITER_PSF", "", "meta.number", "I3", "steps of the PSF fit")                                    \
+    X(flags_psf, i16, "FLAGS_PSF", "", "meta.code.qual", "I3", "flags of the PSF fit, enum psffit_flag")               \
+    X(spread_model, f32, "SPREAD_MODEL", "", "src.class.starGalaxy", "F8.5", "wider than the PSF: 0 for a star, positive for a galaxy") \
+    X(spreaderr_model, f32, "SPREADERR_MODEL", "", "stat.error;src.class.starGalaxy", "F8.5", "its error")
 
 typedef int16_t i16;
 typedef int32_t i32;

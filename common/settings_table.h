@@ -64,6 +64,15 @@ S(QUALITY_DEPTH_DOUBT, "quality.depth_doubt", "", SETTING_DOUBLE, "mag", "0", -1
 S(QUALITY_ASTROMETRY_DOUBT, "quality.astrometry_doubt", "", SETTING_DOUBLE, "pixel", "0.5", 0, 1000, SETTING_RESULT, "rms of the fitted WCS against its stars: doubt; 0: not looked at")
 S(QUALITY_ZEROPOINT_DOUBT, "quality.zeropoint_doubt", "", SETTING_DOUBLE, "mag", "0.05", 0, 100, SETTING_RESULT, "error of the zero point: doubt; 0: not looked at")
 
+/* -- PSF -------------------------------------------------------------------------------------------------------- */
+S(PSF_PHOTOMETRY, "psf.photometry", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "fit the frame's PSF to every detection")
+S(PSF_STARS, "psf.stars", "", SETTING_INT, "", "256", 16, 2000, SETTING_RESULT, "stars the PSF is made from at most")
+S(PSF_DEGREE, "psf.degree", "", SETTING_INT, "", "3", 0, 3, SETTING_RESULT, "degree of its change over the field at most; the stars choose")
+S(PSF_SNR, "psf.snr_min", "", SETTING_DOUBLE, "", "20", 5, 10000, SETTING_RESULT, "signal to noise of a star for the PSF")
+S(PSF_FIT_RADIUS, "psf.fit_radius", "", SETTING_DOUBLE, "FWHM", "1.5", 0.5, 4, SETTING_RESULT, "pixels within so many FWHM are fitted")
+S(PSF_GROUP, "psf.group_max", "", SETTING_INT, "", "12", 1, 24, SETTING_RESULT, "sources fitted together at most")
+S(PSF_LOCAL_SKY, "psf.local_sky", "", SETTING_BOOL, "", "false", 0, 0, SETTING_RESULT, "each group fits the level of the sky under it")
+
 /* -- catalogue -------------------------------------------------------------------------------------------------- */
 S(DB_DATA, "db.data", "", SETTING_STRING, "", "", 0, 0, 0, "folder of the private database; empty: /var/lib/nightshift as root, else XDG_DATA_HOME/nightshift")
 S(DB_PROGRAMS, "db.programs", "", SETTING_STRING, "", "", 0, 0, 0, "folder of PostgreSQL's programs; empty: the newest that Debian installed, else PATH")

@@ -19,8 +19,11 @@ static const enum detection_column default_columns[] = {
     DET_number, DET_x, DET_y, DET_xwin, DET_ywin, DET_errawin, DET_errbwin, DET_errthetawin, DET_ra, DET_dec, DET_rawin, DET_decwin,
     DET_flux_auto, DET_fluxerr_auto, DET_mag_auto, DET_magerr_auto, DET_kron_radius, DET_flux_aper, DET_fluxerr_aper, DET_mag_aper,
     DET_magerr_aper, DET_flux_iso, DET_fluxerr_iso, DET_flux_radius, DET_background, DET_threshold, DET_flux_max, DET_isoarea,
-    DET_a, DET_b, DET_theta, DET_elongation, DET_ellipticity, DET_fwhm, DET_snr_win, DET_class_star, DET_flags, DET_imaflags};
+    DET_a, DET_b, DET_theta, DET_elongation, DET_ellipticity, DET_fwhm, DET_snr_win, DET_class_star, DET_flags, DET_imaflags,
+    DET_flux_psf, DET_fluxerr_psf, DET_mag_psf, DET_magerr_psf, DET_xpsf, DET_ypsf, DET_errapsf, DET_errbpsf, DET_errthetapsf, DET_rapsf,
+    DET_decpsf, DET_chi2_psf, DET_niter_psf, DET_flags_psf, DET_spread_model, DET_spreaderr_model};
 
+#define PSF_COLUMNS 16 /* at the end of the list */
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
 void extract_options_columns(struct extract_options *o, const enum detection_column *columns, int n)
@@ -37,7 +40,7 @@ void extract_options_init(struct extract_options *o)
 {
     *o = (struct extract_options){.background = background_options_default(), .detect = detect_options_default(),
                                   .measure = measure_options_default(), .weight_thresh = NAN, .use_variance = true,
-                                  .gain_key = "GAIN", .satur_key = "SATURATE", .saturate = INFINITY};
+                                  .psf = psf_options_default(), .psffit = psffit_options_default(), .gain_key = "GAIN", .satur_key = "SATURATE", .saturate = INFINITY};
     o->background.reject = MASK_UNUSABLE;
     o->detect.holes = MASK_UNUSABLE & ~(MASK_SATURATED | MASK_BLEED); /* a saturated core belongs to its star */
     o->detect.mended = MASK_INTERPOLATED;
@@ -64,6 +67,17 @@ static enum err read_filter(struct extract_options *o, const char *path, struct 
     return convolve_verify(&o->kernel, err);
 }
 
+static void psf_settings(struct extract_options *o, const struct settings *s)
+{
+    o->psf.max_stars = (int)settings_int(s, SET_PSF_STARS);
+    o->psf.degree = (int)settings_int(s, SET_PSF_DEGREE);
+    o->psf.snr_min = settings_double(s, SET_PSF_SNR);
+    o->psffit.radius_fwhm = settings_double(s, SET_PSF_FIT_RADIUS);
+    o->psffit.group_max = (int)settings_int(s, SET_PSF_GROUP);
+    o->psffit.local_background = settings_bool(s, SET_PSF_LOCAL_SKY);
+    if (!settings_bool(s, SET_PSF_PHOTOMETRY)) extract_options_columns(o, default_columns, COUNT(default_columns) - PSF_COLUMNS);
+}
+
 enum err extract_options_from_settings(struct extract_options *o, const struct settings *s, struct error *err)
 {
     o->background.mesh_nx = o->background.mesh_ny = settings_int(s, SET_BACK_SIZE);
@@ -79,6 +93,7 @@ enum err extract_options_from_settings(struct extract_options *o, const struct s
     o->measure.nfrac = settings_doubles(s, SET_PHOT_FLUXFRAC, o->measure.fraction, MEASURE_LIST_MAX);
     o->measure.kron_factor = settings_double(s, SET_PHOT_KRON_FACT);
     o->measure.kron_min = settings_double(s, SET_PHOT_KRON_MIN);
+    psf_settings(o, s);
     const char *filter = settings_string(s, SET_DETECT_FILTER);
     if (!strcmp(filter, "none")) return o->detect.filter = NULL, ERR_OK;
     if (!*filter || !strcmp(filter, "default")) return o->detect.filter = &convolve_pyramid, ERR_OK;
@@ -195,6 +210,8 @@ void extract_scene_init(struct extract_scene *s)
 void extract_scene_release(struct extract_scene *s)
 {
     background_release(&s->background);
+    psfmodel_release(&s->psf);
+    free(s->variance);
     objects_release(&s->objects);
     if (s->owns_value) free(s->value);
     free(s->noise);
@@ -344,9 +361,12 @@ static enum err sky_columns(struct skycoord *sky, struct detections *d, const st
 {
     enum err e = ERR_OK;
     const enum detection_column iso[4] = {DET_ra, DET_dec, DET_x_world, DET_y_world}, win[4] = {DET_rawin, DET_decwin, DET_xwin_world, DET_ywin_world};
+    const enum detection_column psf[4] = {DET_rapsf, DET_decpsf, DET_rapsf, DET_decpsf};
+    double *const psf_out[4] = {d->rapsf, d->decpsf, d->rapsf, d->decpsf};
     double *const iso_out[4] = {d->ra, d->dec, d->x_world, d->y_world}, *const win_out[4] = {d->rawin, d->decwin, d->xwin_world, d->ywin_world};
     if (wants_any(o, iso[0], iso[1], iso[2], iso[3])) e = sky_positions(sky, d, d->x, d->y, iso, iso_out, o, err);
     if (!e && wants_any(o, win[0], win[1], win[2], win[3])) e = sky_positions(sky, d, d->xwin, d->ywin, win, win_out, o, err);
+    if (!e && d->has[DET_xpsf] && wants_any(o, psf[0], psf[1], psf[2], psf[3])) e = sky_positions(sky, d, d->xpsf, d->ypsf, psf, psf_out, o, err);
     if (!e && wants_any(o, DET_a_world, DET_b_world, DET_theta_j2000, DET_a_world)) e = sky_shapes(sky, d, objects, o, err);
     return e;
 }
@@ -375,6 +395,7 @@ static struct measure_options measure_plan(const struct extract_options *o, cons
     struct measure_options m = o->measure;
     uint8_t *w = m.want;
     if (w[DET_ra] || w[DET_dec] || w[DET_x_world] || w[DET_y_world]) w[DET_x] = w[DET_y] = 1;
+    if (w[DET_rapsf] || w[DET_decpsf]) w[DET_xpsf] = w[DET_ypsf] = 1;
     if (w[DET_rawin] || w[DET_decwin] || w[DET_xwin_world] || w[DET_ywin_world]) w[DET_xwin] = w[DET_ywin] = 1;
     m.pixel_scale = s->pixel_scale;
     return m;
@@ -388,21 +409,25 @@ static enum err detect_frame(const struct frame *f, const struct extract_options
     return detect_sources(&in, &o->detect, &s->objects, err);
 }
 
-static enum err measure_frame(const struct frame *f, const struct extract_options *o, const struct extract_scene *s, bool want_locus,
-                             struct detections *ret, struct stellar_locus *locus, struct error *err)
+enum err extract_view(const struct frame *f, const struct extract_options *o, struct extract_scene *s, struct image_view *ret, struct error *err)
 {
-    const float *noise = s->noise;
-    float *variance = NULL;
     enum err e = ERR_OK;
-    if (!noise && o->use_variance && f->var) e = sky_variance(f, s->value, s->gain, &variance, err);
+    if (!s->noise && o->use_variance && f->var && !s->variance) e = sky_variance(f, s->value, s->gain, &s->variance, err);
     if (e) return e;
-    struct image_view view = {.nx = f->nx, .ny = f->ny, .value = s->value, .sigma2 = variance ? variance : noise, .sigma2_const = s->rms * s->rms,
-                              .mask = f->mask, .segment = s->objects.segment, .gain = s->gain,
-                              .gain_sigma2 = noise && o->weight_gain ? s->rms * s->rms : 0.0f, .saturate = s->saturate};
+    *ret = (struct image_view){.nx = f->nx, .ny = f->ny, .value = s->value, .sigma2 = s->variance ? s->variance : s->noise, .sigma2_const = s->rms * s->rms,
+                               .mask = f->mask, .segment = s->objects.segment, .gain = s->gain,
+                               .gain_sigma2 = s->noise && o->weight_gain ? s->rms * s->rms : 0.0f, .saturate = s->saturate};
+    return ERR_OK;
+}
+
+static enum err measure_frame(const struct frame *f, const struct extract_options *o, struct extract_scene *s, bool want_locus, struct detections *ret,
+                              struct stellar_locus *locus, struct error *err)
+{
+    struct image_view view;
+    enum err e = extract_view(f, o, s, &view, err);
+    if (e) return e;
     struct measure_options m = measure_plan(o, s);
-    e = measure_objects(&view, &s->objects, &s->background, &m, ret, want_locus ? locus : NULL, err);
-    free(variance);
-    return e;
+    return measure_objects(&view, &s->objects, &s->background, &m, ret, want_locus ? locus : NULL, err);
 }
 
 /* A frame of one value, BACK_TYPE MANUAL: the noise stays the measured one. */
@@ -477,6 +502,7 @@ enum err extract_frame_scene(struct frame *f, bool consume, struct skycoord *sky
     enum err e = extract_background(f, consume, sky, o, scene, err);
     if (!e) e = extract_detect(f, o, scene, err);
     if (!e) e = extract_measure(f, o, scene, ret, quality, err);
+    if (!e) e = extract_psf_photometry(f, o, scene, ret, err);
     return e ? e : extract_world(sky, o, scene, ret, err);
 }
 

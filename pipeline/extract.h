@@ -1,6 +1,6 @@
 /* Extract: one calibrated image in, its detections out. What `extract` runs and what `reduce` calls per frame.
  *
- *     frame -> background -> detect -> measure -> sky columns -> struct detections, struct frame_quality
+ *     frame -> background -> detect -> measure -> psf -> sky columns -> struct detections, struct frame_quality
  *
  * Calling sequence: extract_options_init(), then extract_options_from_settings() and, for a drop-in run,
  * extract_options_from_sex(); extract_frame(); extract_options_release().
@@ -19,6 +19,8 @@
 #include "processors/background.h"
 #include "processors/detect.h"
 #include "processors/measure.h"
+#include "processors/psffit.h"
+#include "processors/psfmodel.h"
 
 enum extract_noise {
     NOISE_GLOBAL,     /* one rms for the frame (WEIGHT_TYPE NONE) */
@@ -44,6 +46,8 @@ struct extract_options {
     double saturate;          /* image units; INFINITY: none; the header's SATURATE goes first */
     char satur_key[80];
     double pixel_scale;       /* arcsec; 0: from the sky coordinates */
+    struct psf_options psf;
+    struct psffit_options psffit;
     int ncolumn;              /* columns of the catalogue in the order asked */
     enum detection_column column[DETECTION_COLUMN_COUNT];
 
@@ -78,6 +82,8 @@ struct extract_scene {
     struct objects objects;
     float *value;             /* background subtracted; borrowed from the frame when it was consumed */
     bool owns_value;
+    struct psf_model psf;     /* made by extract_psf(); coef NULL before */
+    float *variance;          /* of the sky alone from the frame's VAR, NULL without; owned */
     float *noise;             /* variance per pixel that was asked for, NULL when it is constant; owned */
     float threshold, rms;
     float gain, saturate;     /* as used */
@@ -113,6 +119,13 @@ enum err extract_background(struct frame *f, bool consume, struct skycoord *sky,
 enum err extract_detect(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct error *err);
 enum err extract_measure(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct detections *ret,
                          struct frame_quality *quality, struct error *err);
+/* The PSF of the frame from scene->objects, into scene->psf, unless it is there already; then flux_psf and its like for every
+ * object, when columns ask for them. */
+enum err extract_psf(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct error *err);
+enum err extract_psf_photometry(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct detections *ret,
+                                struct error *err);
+/* The image as measuring sees it; planes stay the scene's. Makes scene->variance where the frame asks for it. ERR_NOMEM */
+enum err extract_view(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct image_view *ret, struct error *err);
 /* sky NULL: nothing is done */
 enum err extract_world(struct skycoord *sky, const struct extract_options *o, struct extract_scene *scene, struct detections *ret, struct error *err);
 

@@ -134,6 +134,12 @@ static enum err measure(struct exposure *e, struct error *err)
     return extract_measure(&e->frame, &e->plan->extract, &e->scene, &e->detections, &e->seen, err);
 }
 
+/* The PSF of the frame and its fit to every detection. */
+static enum err fit_psf(struct exposure *e, struct error *err)
+{
+    return extract_psf_photometry(&e->frame, &e->plan->extract, &e->scene, &e->detections, err);
+}
+
 /* Last of those that need the pixels: what the scene holds goes. */
 static enum err make_catalogue(struct exposure *e, struct error *err)
 {
@@ -259,6 +265,7 @@ const struct stage reduce_stages[] = {
     {"background", HAS_FRAME, HAS_BACKGROUND, measure_background},
     {"detect", HAS_FRAME | HAS_BACKGROUND, HAS_OBJECTS, detect},
     {"measure", HAS_BACKGROUND | HAS_OBJECTS, HAS_DETECTIONS, measure},
+    {"psf", HAS_BACKGROUND | HAS_OBJECTS | HAS_DETECTIONS, 0, fit_psf},
     {"catalogue", HAS_DETECTIONS, HAS_CATALOGUE, make_catalogue},
     {"quality", HAS_FRAME | HAS_CATALOGUE, HAS_QUALITY, judge},
     {"write", HAS_FRAME | HAS_CATALOGUE | HAS_QUALITY, HAS_PRODUCTS, write_products},

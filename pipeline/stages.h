@@ -1,6 +1,6 @@
 /* The stages of reduce, in order: a new step is one row of the table in stages.c and one processor.
  *
- *     read -> signature -> background -> detect -> measure -> catalogue -> quality -> write
+ *     read -> signature -> background -> detect -> measure -> psf -> catalogue -> quality -> write
  *
  * Where a new one goes: what mends pixels (cosmic rays, streaks) after signature; what finds the stars for a PSF and fits it
  * after background, before detect; photometry with the PSF after measure; astrometry after that; catalogue writes the sky

@@ -413,13 +413,14 @@ static enum err measure_one(const struct job *j, struct worker *w, int64_t i, st
     return e;
 }
 
-/* The sky columns are the caller's. */
+/* The columns of the sky and of the PSF are the caller's. */
 static void mark_filled(const struct job *j)
 {
     memcpy(j->d->has, j->opt->want, sizeof j->d->has);
     static const enum detection_column not_here[] = {
         DET_ra, DET_dec, DET_rawin, DET_decwin, DET_x_world, DET_y_world, DET_xwin_world, DET_ywin_world, DET_a_world, DET_b_world,
-        DET_theta_j2000};
+        DET_theta_j2000, DET_flux_psf, DET_fluxerr_psf, DET_mag_psf, DET_magerr_psf, DET_xpsf, DET_ypsf, DET_errapsf, DET_errbpsf, DET_errthetapsf,
+        DET_rapsf, DET_decpsf, DET_chi2_psf, DET_niter_psf, DET_flags_psf, DET_spread_model, DET_spreaderr_model};
     for (size_t k = 0; k < sizeof not_here / sizeof not_here[0]; k++) j->d->has[not_here[k]] = 0;
 }
 

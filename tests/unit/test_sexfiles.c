@@ -61,14 +61,14 @@ static void test_sexfiles__columns(void **state)
     (void)state;
     struct sex_params p;
     struct error err = ERROR_INIT;
-    const char *text = "NUMBER\n#X_IMAGE\nFLUX_APER(3) # three\nMAG_APER[2]\nVIGNET( 35, 31 )\nSPREAD_MODEL\nnumber\n";
+    const char *text = "NUMBER\n#X_IMAGE\nFLUX_APER(3) # three\nMAG_APER[2]\nVIGNET( 35, 31 )\nFLUX_MODEL\nnumber\n";
     assert_int_equal(sex_params_parse(&p, text, strlen(text), "a.param", &err), ERR_OK);
     assert_int_equal(p.n, 4);
     assert_int_equal(p.column[0], DET_number);
     assert_int_equal(p.naper, 3);
     assert_int_equal(p.vig_nx, 35);
     assert_int_equal(p.vig_ny, 31);
-    assert_string_equal(p.ignored, "SPREAD_MODEL");
+    assert_string_equal(p.ignored, "FLUX_MODEL");
     text = "FLUX_APER(x)";
     assert_int_equal(sex_params_parse(&p, text, strlen(text), "a.param", &err), ERR_SETTINGS);
 }
