@@ -55,6 +55,11 @@ void error_subject(struct error *err, const char *path, int hdu)
     if (!err->hdu) err->hdu = hdu;
 }
 
+void error_stage(struct error *err, const char *stage)
+{
+    if (err && !err->stage) err->stage = stage;
+}
+
 void error_hint(struct error *err, const char *fmt, ...)
 {
     if (!err || err->hint[0]) return;

@@ -49,6 +49,7 @@ struct error {
     int line;           /* where it was set                                     */
     const char *file;   /* source file, string literal                          */
     const char *func;
+    const char *stage;  /* of the pipeline, string literal; NULL: none          */
     char path[512];     /* the input the error is about, "" if none             */
     char message[640];  /* what failed and why, no capital, no full stop        */
     char hint[256];     /* what to do, "" if nothing helps                      */
@@ -65,6 +66,9 @@ enum err error_set(struct error *err, enum err code, const char *file, int line,
 
 /* Name the input (path, 1-based HDU or 0) the error is about. Keeps what a lower function named already. */
 void error_subject(struct error *err, const char *path, int hdu);
+
+/* Name the stage of the pipeline it happened in. Keeps what was named already. */
+void error_stage(struct error *err, const char *stage);
 
 /* Say what the user can do about it. Keeps an earlier hint. */
 void error_hint(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

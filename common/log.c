@@ -224,12 +224,13 @@ void log_error(const struct error *err)
 {
     char line[2048];
     error_line(err, line, sizeof line);
-    struct log_field fields[4];
+    struct log_field fields[5];
     int n = 0;
     if (the_log.format == LOG_JSON) { /* on the console the line says it all */
         fields[n++] = LOG_STR("code", err_name(err->code));
         if (err->path[0]) fields[n++] = LOG_STR("file", err->path);
         if (err->hdu) fields[n++] = LOG_INT("hdu", err->hdu);
+        if (err->stage) fields[n++] = LOG_STR("stage", err->stage);
         if (err->lib_status) fields[n++] = LOG_INT("library_status", err->lib_status);
     }
     log_fields(LOG_ERROR, line, fields, n);

@@ -93,7 +93,8 @@ static void judge(struct verdict_of_frame *v, const json_t *answer)
     if (!int_of(answer, "exit_code") || !strcmp(v->outcome, "quarantined") || (held && !strcmp(v->outcome, "held"))) return;
     v->outcome = held ? "held" : "quarantined";
     v->cause = cause;
-    snprintf(v->message, sizeof v->message, "%s", text_of(answer, "message"));
+    const char *stage = text_of(answer, "stage");
+    snprintf(v->message, sizeof v->message, "%s%s%s", stage, stage[0] ? ": " : "", text_of(answer, "message"));
 }
 
 /* Ask a child; transient answers are asked again with pauses of 1, 2, 4 s. */

@@ -106,6 +106,7 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
     if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
     if (!code) code = cosmic_options_from_settings(p->settings, &p->cosmic, err);
     if (code) exposure_plan_unload(p);
+    if (code) error_stage(err, "masters");
     return code;
 }
 

@@ -91,6 +91,7 @@ static json_t *ccd_json(const struct reduction *r, const struct reduce_task *t)
                           t->code ? "error" : t->done ? "already" : "done", "exit_code", (int)err_exit_code(t->code));
     if (t->code) {
         json_object_set_new(o, "error", json_string(err_name(t->code)));
+        if (t->error && t->error->stage) json_object_set_new(o, "stage", json_string(t->error->stage));
         json_object_set_new(o, "message", json_string(t->error ? error_line(t->error, line, sizeof line) : err_name(t->code)));
         json_object_set_new(o, "transient", json_boolean(err_is_transient(t->code)));
     } else {

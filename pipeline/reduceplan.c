@@ -190,6 +190,7 @@ static enum err add_task(struct reduce_work *w, const struct reduce_task *task, 
         if (!t.error) return ERROR(err, ERR_NOMEM, "no memory for %d frames", w->ntask);
         *t.error = *trouble;
         error_subject(t.error, t.path, t.hdu);
+        error_stage(t.error, "look");
     }
     w->task[w->ntask++] = t;
     return ERR_OK;

@@ -284,6 +284,7 @@ enum err stages_run(const struct stage *stages, struct exposure *e, struct error
                   LOG_DOUBLE("elapsed_ms", e->stage_ms[i]));
         if (code) {
             error_subject(err, e->raw_path, e->hdu);
+            error_stage(err, stages[i].name);
             return code;
         }
         has |= stages[i].makes;
