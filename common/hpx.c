@@ -51,38 +51,50 @@ static int64_t cell_of(double u)
     return i < 0 ? 0 : i >= n ? n - 1 : i;
 }
 
-static int64_t pixel_of(int face, double u, double v)
+struct spot { /* face coordinates */
+    int face;
+    double u, v;
+};
+
+static int64_t pixel_of(struct spot s)
 {
-    uint64_t x = (uint64_t)cell_of(u), y = (uint64_t)cell_of(v);
-    return (int64_t)((uint64_t)face << (2 * HPX_ORDER) | spread_bits(y) << 1 | spread_bits(x));
+    uint64_t x = (uint64_t)cell_of(s.u), y = (uint64_t)cell_of(s.v);
+    return (int64_t)((uint64_t)s.face << (2 * HPX_ORDER) | spread_bits(y) << 1 | spread_bits(x));
 }
 
 /* |sin dec| <= 2/3: lines of constant a (rising to the north-west) and b (to the north-east) cut the band into faces. */
-static int64_t equatorial_pixel(double z, double quarter)
+static struct spot equatorial_spot(double z, double quarter)
 {
     double a = 0.5 + quarter - 0.75 * z, b = 0.5 + quarter + 0.75 * z;
     int ia = (int)floor(a), ib = (int)floor(b);
     int face = ia == ib ? (ia & 3) + 4 : ia < ib ? ia & 3 : (ib & 3) + 8;
-    return pixel_of(face, b - ib, 1 - (a - ia));
+    return (struct spot){face, b - ib, 1 - (a - ia)};
 }
 
-static int64_t polar_pixel(double z, double c, double quarter)
+static struct spot polar_spot(double z, double c, double quarter)
 {
     int q = quarter >= 3 ? 3 : (int)quarter;
     double t = quarter - q, za = fabs(z);
     double sigma = c / sqrt((1 + za) / 3); /* sqrt(3 (1 - |z|)) */
     double p = t * sigma, m = (1 - t) * sigma;
-    return z > 0 ? pixel_of(q, 1 - m, 1 - p) : pixel_of(q + 8, p, m);
+    return z > 0 ? (struct spot){q, 1 - m, 1 - p} : (struct spot){q + 8, p, m};
 }
 
-int64_t hpx_of(double ra_deg, double dec_deg)
+static bool spot_of(double ra_deg, double dec_deg, struct spot *ret)
 {
-    if (!isfinite(ra_deg) || !(fabs(dec_deg) <= 90)) return -1;
+    if (!isfinite(ra_deg) || !(fabs(dec_deg) <= 90)) return false;
     double quarter = fmod(ra_deg, 360) / 90;
     if (quarter < 0) quarter += 4;
     if (quarter >= 4) quarter = 0; /* a tiny negative angle rounds up to 4 */
     double z = sin(dec_deg * RAD_PER_DEG);
-    return fabs(z) <= 2.0 / 3 ? equatorial_pixel(z, quarter) : polar_pixel(z, cos(dec_deg * RAD_PER_DEG), quarter);
+    *ret = fabs(z) <= 2.0 / 3 ? equatorial_spot(z, quarter) : polar_spot(z, cos(dec_deg * RAD_PER_DEG), quarter);
+    return true;
+}
+
+int64_t hpx_of(double ra_deg, double dec_deg)
+{
+    struct spot s;
+    return spot_of(ra_deg, dec_deg, &s) ? pixel_of(s) : -1;
 }
 
 /* sin(dec), cos(dec) and ra (radians) of a pixel's centre. */
@@ -125,7 +137,7 @@ double hpx_radius_max(int order)
     return ldexp(1.1, -order);
 }
 
-/* ---- cones -------------------------------------------------------------------------------------------------------- */
+/* ---- coverage -------------------------------------------------------------------------------------------------------- */
 
 #define CELLS_MAX 2048
 
@@ -141,17 +153,12 @@ static double chord(double angle)
     return angle >= PI ? 2 : angle <= 0 ? 0 : 2 * sin(angle / 2);
 }
 
-enum place { OUTSIDE, PARTIAL, FULL };
-
-static enum place place_of(int64_t pix, int order, const double centre[3], double radius)
+static enum hpx_place place_of(hpx_place_fn place, const void *region, int64_t pix, int order)
 {
-    double z, c, ra, reach = hpx_radius_max(order);
+    double z, c, ra;
     centre_of(pix, order, &z, &c, &ra);
-    double d[3] = {c * cos(ra) - centre[0], c * sin(ra) - centre[1], z - centre[2]};
-    double distance = sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
-    const double rounding = 1e-15; /* of the chord: three differences of numbers up to 1 */
-    if (radius + reach < PI && distance > chord(radius + reach) + rounding) return OUTSIDE;
-    return radius > reach && distance + rounding < chord(radius - reach) ? FULL : PARTIAL;
+    double v[3] = {c * cos(ra), c * sin(ra), z};
+    return place(region, v, hpx_radius_max(order));
 }
 
 static struct hpx_range range_of(const struct cell *c)
@@ -177,7 +184,7 @@ static int merge_cells(const struct cell *cells, int n, int max, struct hpx_rang
 }
 
 /* Divide each partial cell once. Returned: count, -1 when CELLS_MAX is too few; *partial: how many are partial. */
-static int divide(const struct cell *in, int n, const double centre[3], double radius, struct cell *out, int *partial)
+static int divide(const struct cell *in, int n, hpx_place_fn place, const void *region, struct cell *out, int *partial)
 {
     int k = 0;
     *partial = 0;
@@ -189,33 +196,26 @@ static int divide(const struct cell *in, int n, const double centre[3], double r
             continue;
         }
         for (int64_t child = in[i].pix * 4; child < in[i].pix * 4 + 4; child++) {
-            enum place p = place_of(child, in[i].order + 1, centre, radius);
-            if (p == OUTSIDE) continue;
-            *partial += p == PARTIAL;
-            out[k++] = (struct cell){child, in[i].order + 1, p == FULL};
+            enum hpx_place p = place_of(place, region, child, in[i].order + 1);
+            if (p == HPX_OUTSIDE) continue;
+            *partial += p == HPX_PARTIAL;
+            out[k++] = (struct cell){child, in[i].order + 1, p == HPX_FULL};
         }
     }
     return k;
 }
 
-int hpx_cone(double ra_deg, double dec_deg, double radius_deg, int max, struct hpx_range *ret)
+int hpx_cover(hpx_place_fn place, const void *region, double size, int max, struct hpx_range *ret)
 {
-    if (!(radius_deg >= 0) || !isfinite(ra_deg) || !(fabs(dec_deg) <= 90)) return 0;
     max = max < 1 ? 1 : max > HPX_RANGES_MAX ? HPX_RANGES_MAX : max;
-    double centre[3], radius = radius_deg * RAD_PER_DEG;
-    if (radius >= PI) {
-        ret[0] = (struct hpx_range){0, HPX_PIXELS - 1};
-        return 1;
-    }
-    hpx_vector(ra_deg, dec_deg, centre);
     struct cell cells[2][CELLS_MAX];
     struct hpx_range trial[HPX_RANGES_MAX];
     int n = 0, now = 0, partial = 0, ret_n = 1;
     ret[0] = (struct hpx_range){0, HPX_PIXELS - 1};
     for (int face = 0; face < 12; face++) {
-        enum place p = place_of(face, 0, centre, radius);
-        partial += p == PARTIAL;
-        if (p != OUTSIDE) cells[0][n++] = (struct cell){face, 0, p == FULL};
+        enum hpx_place p = place_of(place, region, face, 0);
+        partial += p == HPX_PARTIAL;
+        if (p != HPX_OUTSIDE) cells[0][n++] = (struct cell){face, 0, p == HPX_FULL};
     }
     for (int order = 0;; order++) {
         int merged = merge_cells(cells[now], n, max, trial);
@@ -224,11 +224,69 @@ int hpx_cone(double ra_deg, double dec_deg, double radius_deg, int max, struct h
             ret_n = merged;
         }
         /* Coarse levels may need more ranges than finer ones (a cone on the corner of faces), hence a few more tries. */
-        bool tight = hpx_radius_max(order) * 16 < radius, hopeless = merged > max && hpx_radius_max(order) < radius;
+        bool tight = hpx_radius_max(order) * 16 < size, hopeless = merged > max && hpx_radius_max(order) < size;
         if (!partial || order == HPX_ORDER || tight || hopeless) break;
-        n = divide(cells[now], n, centre, radius, cells[1 - now], &partial);
+        n = divide(cells[now], n, place, region, cells[1 - now], &partial);
         if (n < 0) break;
         now = 1 - now;
     }
     return ret_n;
+}
+
+/* ---- cones -------------------------------------------------------------------------------------------------------- */
+
+struct cone {
+    double centre[3], radius;
+};
+
+static enum hpx_place place_in_cone(const void *region, const double v[3], double reach)
+{
+    const struct cone *cone = region;
+    double d[3] = {v[0] - cone->centre[0], v[1] - cone->centre[1], v[2] - cone->centre[2]};
+    double distance = sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
+    const double rounding = 1e-15; /* of the chord: three differences of numbers up to 1 */
+    if (cone->radius + reach < PI && distance > chord(cone->radius + reach) + rounding) return HPX_OUTSIDE;
+    return cone->radius > reach && distance + rounding < chord(cone->radius - reach) ? HPX_FULL : HPX_PARTIAL;
+}
+
+int hpx_cone(double ra_deg, double dec_deg, double radius_deg, int max, struct hpx_range *ret)
+{
+    if (!(radius_deg >= 0) || !isfinite(ra_deg) || !(fabs(dec_deg) <= 90)) return 0;
+    struct cone cone = {.radius = radius_deg * RAD_PER_DEG};
+    if (cone.radius >= PI) {
+        ret[0] = (struct hpx_range){0, HPX_PIXELS - 1};
+        return 1;
+    }
+    hpx_vector(ra_deg, dec_deg, cone.centre);
+    return hpx_cover(place_in_cone, &cone, cone.radius, max, ret);
+}
+
+/* A cone lies in a square of face coordinates around its centre, whose half side is the radius times the steepest slope of
+ * a face coordinate: |grad u| <= 1.453 per radian anywhere (largest at the poles: sqrt(1.5 (1 + 4/pi^2))), <= 1.0211 in
+ * the band |sin dec| <= 2/3 (largest at its edge). As long as the square stays inside the face, so does the cone: a path
+ * out of the face would have to leave the square first. */
+int hpx_cone_quick(double ra_deg, double dec_deg, double radius_deg, struct hpx_range ret[HPX_QUICK_RANGES])
+{
+    struct spot s;
+    double radius = radius_deg * RAD_PER_DEG;
+    if (!(radius >= 0) || radius > 0.1 || !spot_of(ra_deg, dec_deg, &s)) return hpx_cone(ra_deg, dec_deg, radius_deg, HPX_QUICK_RANGES, ret);
+    bool band = fabs(dec_deg) + radius_deg < 41.8; /* asin(2/3) = 41.81 degrees */
+    double half = radius * (band ? 1.0212 : 1.4531) + 4e-15; /* rounding of u, v and of the distance */
+    if (s.u - half <= 0 || s.u + half >= 1 || s.v - half <= 0 || s.v + half >= 1)
+        return hpx_cone(ra_deg, dec_deg, radius_deg, HPX_QUICK_RANGES, ret);
+    int order = (int)floor(-log2(2 * half));
+    order = order > HPX_ORDER ? HPX_ORDER : order;
+    double side = (double)(INT64_C(1) << order);
+    uint64_t x0 = (uint64_t)((s.u - half) * side), x1 = (uint64_t)((s.u + half) * side);
+    uint64_t y0 = (uint64_t)((s.v - half) * side), y1 = (uint64_t)((s.v + half) * side);
+    struct cell cells[4];
+    int n = 0;
+    for (uint64_t y = y0; y <= y1; y++)
+        for (uint64_t x = x0; x <= x1; x++) {
+            int64_t pix = (int64_t)((uint64_t)s.face << (2 * order) | spread_bits(y) << 1 | spread_bits(x));
+            int i = n++;
+            for (; i > 0 && cells[i - 1].pix > pix; i--) cells[i] = cells[i - 1];
+            cells[i] = (struct cell){pix, order, 0};
+        }
+    return merge_cells(cells, n, HPX_QUICK_RANGES, ret);
 }
