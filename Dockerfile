@@ -16,7 +16,7 @@ FROM ${BASE_IMAGE} AS runtime
 RUN apt-get -qq update \
  && apt-get -qq install -y --no-install-recommends \
       libcfitsio10 libwcs7 liberfa1 libyaml-0-2 libjansson4 libssl3 libcairo2 libgomp1 zlib1g libbz2-1.0 \
-      libpq5 libcurl4 libmicrohttpd12 ca-certificates \
+      libpq5 libcurl4 libmicrohttpd12 libexpat1 ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 1000 nightshift \
  && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /data --shell /usr/sbin/nologin nightshift \

@@ -10,7 +10,7 @@ packages_build=(
   gcc libc6-dev cmake ninja-build pkg-config
   libcfitsio-dev wcslib-dev liberfa-dev libyaml-dev libjansson-dev libssl-dev libcairo2-dev libpng-dev
   zlib1g-dev libbz2-dev
-  libpq-dev libcurl4-openssl-dev libmicrohttpd-dev libcmocka-dev
+  libpq-dev libcurl4-openssl-dev libmicrohttpd-dev libexpat1-dev libcmocka-dev
   postgresql-15 curl util-linux
 )
 

@@ -121,13 +121,39 @@ void copy_f64(struct copy_buffer *b, double v)
         copy_null(b);
 }
 
-void copy_text(struct copy_buffer *b, const char *v)
+void copy_f32_any(struct copy_buffer *b, float v)
 {
-    size_t n = strlen(v);
+    uint32_t bits;
+    memcpy(&bits, &v, 4);
+    copy_i32(b, (int32_t)bits);
+}
+
+void copy_f64_any(struct copy_buffer *b, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, 8);
+    copy_i64(b, (int64_t)bits);
+}
+
+void copy_bool(struct copy_buffer *b, bool v)
+{
+    char *p = room(b, 5);
+    if (!p) return;
+    put32(p, 1);
+    p[4] = v;
+}
+
+void copy_bytes(struct copy_buffer *b, const void *data, size_t n)
+{
     char *p = room(b, 4 + n);
     if (!p) return;
     put32(p, (uint32_t)n);
-    memcpy(p + 4, v, n);
+    memcpy(p + 4, data, n);
+}
+
+void copy_text(struct copy_buffer *b, const char *v)
+{
+    copy_bytes(b, v, strlen(v));
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------------ */

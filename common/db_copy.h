@@ -31,7 +31,11 @@ void copy_i32(struct copy_buffer *b, int32_t v);
 void copy_i64(struct copy_buffer *b, int64_t v);
 void copy_f32(struct copy_buffer *b, float v);     /* NaN and infinities become NULL */
 void copy_f64(struct copy_buffer *b, double v);    /* likewise */
+void copy_f32_any(struct copy_buffer *b, float v); /* these two as they are */
+void copy_f64_any(struct copy_buffer *b, double v);
+void copy_bool(struct copy_buffer *b, bool v);
 void copy_text(struct copy_buffer *b, const char *v);
+void copy_bytes(struct copy_buffer *b, const void *data, size_t size); /* text that is not NUL-terminated, bytea */
 void copy_finish(struct copy_buffer *b);           /* the trailer */
 
 /* Reading one row as PQgetCopyData hands it out (db_copy_out): skips the header; *at_end for the trailer. Fields are read
