@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "common/atomicfile.h"
+#include "common/frameio_codec_kernels.h"
+#include "common/isa.h"
 
 /* ---- checksum --------------------------------------------------------------------------------------------------- */
 
@@ -27,13 +29,10 @@ uint32_t checksum_fold(uint64_t sum)
 
 uint64_t checksum_words(const uint8_t *p, int64_t words)
 {
-    uint64_t sum = 0;
-    for (int64_t i = 0; i < words; i++) {
-        uint32_t w;
-        memcpy(&w, p + 4 * i, sizeof w);
-        sum += __builtin_bswap32(w);
-    }
-    return sum;
+#ifdef NIGHTSHIFT_HAVE_AVX2
+    if (isa_level() == ISA_AVX2) return codec_kernels_avx2.checksum(p, words);
+#endif
+    return codec_kernels_generic.checksum(p, words);
 }
 
 /* The complement of a sum as 16 letters and digits: each byte is spread over four characters, pairs are nudged in
