@@ -76,7 +76,9 @@ static void free_samples(struct psf_samples *t)
 
 /* ---- one star ----------------------------------------------------------------------------------------------------- */
 
-#define SLOPES_MAX (3 + P_COUNT)
+#define OWN        4 /* flux, x, y, sky */
+#define SLOPES_MAX (OWN + P_COUNT)
+#define SKY_SIGMA  0.2 /* of a pixel's noise: what the background may leave under a star */
 
 struct normal {
     double a[SLOPES_MAX * SLOPES_MAX], b[SLOPES_MAX];
@@ -84,13 +86,13 @@ struct normal {
     int64_t pixels;
 };
 
-/* Normal equations of one star in flux, x, y and `extra` changes of the shape. p: P, dP/dx, dP/dy, then the shapes' planes,
- * npix floats apart. */
+/* Normal equations of one star in flux, x, y, sky and `extra` changes of the shape. p: P, dP/dx, dP/dy, then the shapes'
+ * planes, npix floats apart. */
 static void star_equations(const struct psf_samples *t, const struct psf_sample *s, const float *p, int extra, struct normal *n)
 {
     int64_t npix = (int64_t)t->size * t->stride;
-    int k = 3 + extra;
-    double f = s->flux;
+    int k = OWN + extra;
+    double f = s->flux, noise = 0;
     memset(n, 0, sizeof *n);
     for (int y = 0; y < t->size; y++)
         for (int x = 0; x < t->size; x++) {
@@ -98,16 +100,23 @@ static void star_equations(const struct psf_samples *t, const struct psf_sample 
             float light = (float)f * p[at];
             double w = (double)psf_weight(s->sigma2[at], light, t->inv_gain), slope[SLOPES_MAX];
             if (!(w > 0)) continue;
-            double r = (double)s->value[at] - (double)light;
+            double r = (double)s->value[at] - s->sky - (double)light;
             slope[0] = (double)p[at];
-            for (int q = 1; q < k; q++) slope[q] = f * (double)p[q * npix + at];
+            slope[1] = f * (double)p[npix + at];
+            slope[2] = f * (double)p[2 * npix + at];
+            slope[3] = 1;
+            for (int q = OWN; q < k; q++) slope[q] = f * (double)p[(q - 1) * npix + at];
             for (int i = 0; i < k; i++) {
                 n->b[i] += w * r * slope[i];
                 for (int q = 0; q <= i; q++) n->a[i * SLOPES_MAX + q] += w * slope[i] * slope[q];
             }
             n->chi2 += w * r * r;
+            noise += (double)s->sigma2[at];
             n->pixels++;
         }
+    double weight = n->pixels ? (double)n->pixels / (noise * SKY_SIGMA * SKY_SIGMA) : 0;
+    n->a[3 * SLOPES_MAX + 3] += weight;
+    n->b[3] -= weight * s->sky;
 }
 
 static void render(const struct psf_local *l, const struct psf_samples *t, const struct psf_sample *s, float *p)
@@ -122,10 +131,11 @@ static double clamp(double v, double low, double high)
     return v < low ? low : v > high ? high : v;
 }
 
-/* Move flux and place by a step that keeps the star in its stamp. */
-static void move_star(struct psf_sample *s, const double step[3])
+/* Move flux, sky and place by a step that keeps the star in its stamp. */
+static void move_star(struct psf_sample *s, const double step[OWN])
 {
     s->flux += step[0];
+    s->sky += step[3];
     s->dx = clamp(s->dx + clamp(step[1], -0.5, 0.5), -1.5, 1.5);
     s->dy = clamp(s->dy + clamp(step[2], -0.5, 0.5), -1.5, 1.5);
 }
@@ -133,7 +143,7 @@ static void move_star(struct psf_sample *s, const double step[3])
 static void clip_star(const struct psf_samples *t, struct psf_sample *s, const float *p, double clip)
 {
     for (int64_t i = 0; i < (int64_t)t->size * t->stride; i++) {
-        float light = (float)s->flux * p[i], w = psf_weight(s->sigma2[i], light, t->inv_gain), r = s->value[i] - light;
+        float light = (float)s->flux * p[i], w = psf_weight(s->sigma2[i], light, t->inv_gain), r = s->value[i] - (float)s->sky - light;
         if ((double)(w * r * r) > clip * clip) s->sigma2[i] = 0.0f;
     }
 }
@@ -145,14 +155,14 @@ static void refit_star(struct psf_local *l, const struct psf_samples *t, struct 
     for (int i = 0; i < 3; i++) {
         render(l, t, s, p);
         star_equations(t, s, p, 0, &n);
-        if (n.pixels < 9 || !psf_cholesky(n.a, 3, SLOPES_MAX)) {
+        if (n.pixels < 9 || !psf_cholesky(n.a, OWN, SLOPES_MAX)) {
             s->kept = false;
             return;
         }
-        psf_solve(n.a, 3, SLOPES_MAX, n.b);
+        psf_solve(n.a, OWN, SLOPES_MAX, n.b);
         move_star(s, n.b);
     }
-    s->chi2 = n.chi2 / (double)(n.pixels - 3);
+    s->chi2 = n.chi2 / (double)(n.pixels - OWN);
     if (!(s->flux > 0) || fabs(s->dx) >= 1.5 || fabs(s->dy) >= 1.5) s->kept = false;
     if (clip > 0 && s->kept) clip_star(t, s, p, clip);
 }
@@ -213,27 +223,27 @@ static void render_shapes(struct psf_local *l, const struct psf_samples *t, cons
     }
 }
 
-/* What is left for the shape when each star has its own flux and place: a += A22 - A21 A11^-1 A12, b likewise. The star's own
- * step is taken with the shape held. */
+/* What is left for the shape when each star has its own flux, place and sky: a = A22 - A21 A11^-1 A12, b likewise. The star's
+ * own step is left in n->b. */
 static bool eliminate_star(struct normal *n, double a[P_COUNT][P_COUNT], double b[P_COUNT])
 {
-    double l[9], x[P_COUNT + 1][3];
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j <= i; j++) l[i * 3 + j] = n->a[i * SLOPES_MAX + j];
-    if (!psf_cholesky(l, 3, 3)) return false;
+    double l[OWN * OWN], x[P_COUNT + 1][OWN];
+    for (int i = 0; i < OWN; i++)
+        for (int j = 0; j <= i; j++) l[i * OWN + j] = n->a[i * SLOPES_MAX + j];
+    if (!psf_cholesky(l, OWN, OWN)) return false;
     for (int k = 0; k <= P_COUNT; k++) {
-        for (int i = 0; i < 3; i++) x[k][i] = k < P_COUNT ? n->a[(3 + k) * SLOPES_MAX + i] : n->b[i];
-        psf_solve(l, 3, 3, x[k]);
+        for (int i = 0; i < OWN; i++) x[k][i] = k < P_COUNT ? n->a[(OWN + k) * SLOPES_MAX + i] : n->b[i];
+        psf_solve(l, OWN, OWN, x[k]);
     }
     for (int k = 0; k < P_COUNT; k++) {
-        b[k] = n->b[3 + k];
-        for (int i = 0; i < 3; i++) b[k] -= n->a[(3 + k) * SLOPES_MAX + i] * x[P_COUNT][i];
+        b[k] = n->b[OWN + k];
+        for (int i = 0; i < OWN; i++) b[k] -= n->a[(OWN + k) * SLOPES_MAX + i] * x[P_COUNT][i];
         for (int q = 0; q <= k; q++) {
-            a[k][q] = n->a[(3 + k) * SLOPES_MAX + 3 + q];
-            for (int i = 0; i < 3; i++) a[k][q] -= n->a[(3 + k) * SLOPES_MAX + i] * x[q][i];
+            a[k][q] = n->a[(OWN + k) * SLOPES_MAX + OWN + q];
+            for (int i = 0; i < OWN; i++) a[k][q] -= n->a[(OWN + k) * SLOPES_MAX + i] * x[q][i];
         }
     }
-    memcpy(n->b, x[P_COUNT], 3 * sizeof(double));
+    memcpy(n->b, x[P_COUNT], OWN * sizeof(double));
     return true;
 }
 
@@ -350,15 +360,15 @@ static enum err star_shapes(const struct psf_model *m, struct psf_samples *t, fl
             if (!s->kept) continue;
             render_shapes(&l, t, s, planes, which, 3, p);
             star_equations(t, s, p, 3, &n);
-            s->kept = psf_cholesky(n.a, 6, SLOPES_MAX);
+            s->kept = psf_cholesky(n.a, OWN + 3, SLOPES_MAX);
             if (!s->kept) continue;
-            psf_solve(n.a, 6, SLOPES_MAX, n.b);
+            psf_solve(n.a, OWN + 3, SLOPES_MAX, n.b);
             for (int k = 0; k < 3; k++) {
-                double unit[6] = {0};
-                unit[3 + k] = 1;
-                psf_solve(n.a, 6, SLOPES_MAX, unit);
-                s->shape[k] = n.b[3 + k];
-                s->shape_var[k] = unit[3 + k] + SHAPE_FLOOR * SHAPE_FLOOR;
+                double unit[OWN + 3] = {0};
+                unit[OWN + k] = 1;
+                psf_solve(n.a, OWN + 3, SLOPES_MAX, unit);
+                s->shape[k] = n.b[OWN + k];
+                s->shape_var[k] = unit[OWN + k] + SHAPE_FLOOR * SHAPE_FLOOR;
             }
         }
         free(p);

@@ -34,7 +34,7 @@ static void project_star(const struct grid_job *j, const struct psf_sample *s, s
     const struct psf_samples *t = j->t;
     int half = j->m->half;
     int64_t npix = (int64_t)t->size * t->stride;
-    float *model = work, *back = work + npix, *node = back + npix, f = (float)s->flux;
+    float *model = work, *back = work + npix, *node = back + npix, f = (float)s->flux, sky = (float)s->sky;
     const struct psfmodel_kernels *k = psfmodel_kernels_now();
     local->coef = node;
     k->combine(j->m->coef, j->plane, j->m->terms, s->poly, j->plane, node);
@@ -47,7 +47,7 @@ static void project_star(const struct grid_job *j, const struct psf_sample *s, s
         for (int x = 0; x < t->stride; x++) {
             int64_t i = (int64_t)y * t->stride + x;
             float light = f * model[i], w = x < t->size ? psf_weight(s->sigma2[i], light, t->inv_gain) : 0.0f;
-            float r = residual ? s->value[i] - light : f * back[i];
+            float r = residual ? s->value[i] - sky - light : f * back[i];
             back[i] = w > 0.0f ? f * w * r : 0.0f;
         }
     memset(node, 0, (size_t)j->plane * sizeof *node);

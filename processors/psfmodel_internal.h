@@ -10,7 +10,7 @@
 
 /* The pixels of one star. The stamp's middle is image pixel (ix, iy). */
 struct psf_sample {
-    double flux, dx, dy;      /* the star stands at (ix + dx, iy + dy) */
+    double flux, dx, dy, sky; /* the star stands at (ix + dx, iy + dy); level left under it by neighbours and background */
     int64_t ix, iy;
     float *value, *sigma2;    /* size * stride; sigma2 of the sky, 0: not used */
     float poly[PSF_TERMS_MAX];
@@ -39,7 +39,7 @@ static inline float psf_weight(float sigma2, float light, float inv_gain)
  * floats with zeros beyond the stamp, says to each node. */
 void psf_stamp_adjoint(const struct psf_local *l, double dx, double dy, int stride, const float *residual, float *coef);
 
-/* Flux and place of each star under the model; chi2; pixels that stand out by `clip` sigma are taken out (0: none).
+/* Flux, place and sky of each star under the model; chi2; pixels that stand out by `clip` sigma are taken out (0: none).
  * Status: 0; ERR_NOMEM */
 enum err psf_refit_samples(const struct psf_model *m, struct psf_samples *t, double clip, struct error *err);
 
