@@ -71,6 +71,7 @@ S(PSF_DEGREE, "psf.degree", "", SETTING_INT, "", "3", 0, 3, SETTING_RESULT, "deg
 S(PSF_SNR, "psf.snr_min", "", SETTING_DOUBLE, "", "20", 5, 10000, SETTING_RESULT, "signal to noise of a star for the PSF")
 S(PSF_FIT_RADIUS, "psf.fit_radius", "", SETTING_DOUBLE, "FWHM", "1.5", 0.5, 4, SETTING_RESULT, "pixels within so many FWHM are fitted")
 S(PSF_GROUP, "psf.group_max", "", SETTING_INT, "", "12", 1, 24, SETTING_RESULT, "sources fitted together at most")
+S(PHOT_APERTURE_CORRECTION, "phot.aperture_correction", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "reduce gives aperture fluxes as total fluxes of point sources")
 S(PSF_LOCAL_SKY, "psf.local_sky", "", SETTING_BOOL, "", "false", 0, 0, SETTING_RESULT, "each group fits the level of the sky under it")
 
 /* -- catalogue -------------------------------------------------------------------------------------------------- */

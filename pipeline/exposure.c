@@ -104,6 +104,7 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
     p->loaded = true;
     code = load_bands(p, err);
     if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
+    p->extract.correct_apertures = settings_bool(p->settings, SET_PHOT_APERTURE_CORRECTION);
     if (!code) code = cosmic_options_from_settings(p->settings, &p->cosmic, err);
     if (code) exposure_plan_unload(p);
     if (code) error_stage(err, "masters");

@@ -529,5 +529,5 @@ enum err extract_header_cards(const struct extract_scene *s, const struct extrac
     if (!e && isfinite(s->saturate)) e = header_set_double(h, "SEXSATLV", (double)s->saturate, "saturation level");
     if (!e) e = header_set_double(h, "SEXMGZPT", o->measure.zeropoint, "zero point of magnitudes");
     if (!e && o->measure.naper > 0) e = header_set_double(h, "SEXAPED1", o->measure.diameter[0], "first aperture (pixels)");
-    return e;
+    return e ? e : extract_psf_cards(s, h);
 }

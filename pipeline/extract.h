@@ -16,6 +16,7 @@
 #include "common/settings.h"
 #include "common/skycoord.h"
 #include "pipeline/sexfiles.h"
+#include "processors/apercor.h"
 #include "processors/background.h"
 #include "processors/detect.h"
 #include "processors/measure.h"
@@ -48,6 +49,7 @@ struct extract_options {
     double pixel_scale;       /* arcsec; 0: from the sky coordinates */
     struct psf_options psf;
     struct psffit_options psffit;
+    bool correct_apertures;   /* FLUX_APER and its like become total fluxes of point sources */
     int ncolumn;              /* columns of the catalogue in the order asked */
     enum detection_column column[DETECTION_COLUMN_COUNT];
 
@@ -83,6 +85,8 @@ struct extract_scene {
     float *value;             /* background subtracted; borrowed from the frame when it was consumed */
     bool owns_value;
     struct psf_model psf;     /* made by extract_psf(); coef NULL before */
+    struct aperture_corrections apertures; /* n is 0 before */
+    bool corrected;           /* FLUX_APER is corrected */
     float *variance;          /* of the sky alone from the frame's VAR, NULL without; owned */
     float *noise;             /* variance per pixel that was asked for, NULL when it is constant; owned */
     float threshold, rms;
@@ -124,12 +128,14 @@ enum err extract_measure(const struct frame *f, const struct extract_options *o,
 enum err extract_psf(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct error *err);
 enum err extract_psf_photometry(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct detections *ret,
                                 struct error *err);
+enum err extract_psf_cards(const struct extract_scene *scene, struct header *h);
 /* The image as measuring sees it; planes stay the scene's. Makes scene->variance where the frame asks for it. ERR_NOMEM */
 enum err extract_view(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct image_view *ret, struct error *err);
 /* sky NULL: nothing is done */
 enum err extract_world(struct skycoord *sky, const struct extract_options *o, struct extract_scene *scene, struct detections *ret, struct error *err);
 
-/* Header cards that tell SCAMP and PSFEx what was done (SEXBKGND, SEXBKDEV, SEXGAIN ...) added to h. */
+/* Header cards that tell SCAMP and PSFEx what was done (SEXBKGND, SEXBKDEV, SEXGAIN ...) and, when there is one, what the PSF
+ * is (NSPSF..., APCOR...), added to h. */
 enum err extract_header_cards(const struct extract_scene *s, const struct extract_options *o, int64_t nobjects, struct header *h);
 
 #endif

@@ -1,5 +1,6 @@
 /* The PSF steps of extract.h: model, photometry of every object, their columns. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/arena.h"
@@ -67,6 +68,55 @@ static void put_columns(const struct psffit_source *s, const struct extract_opti
     d->has[DET_xpsf] = d->has[DET_ypsf] = 1; /* the sky columns are made from them */
 }
 
+/* Fluxes in circles become total fluxes of point sources. */
+static void correct_apertures(const struct aperture_corrections *c, const struct objects *objects, const uint8_t *want, struct detections *d)
+{
+    for (int64_t i = 0; i < d->n; i++)
+        for (int k = 0; k < d->naper && k < c->n; k++) {
+            double factor = apercor_at(c, k, objects->o[i].x, objects->o[i].y);
+            int64_t at = i * d->naper + k;
+            if (want[DET_flux_aper]) d->flux_aper[at] = (float)((double)d->flux_aper[at] * factor);
+            if (want[DET_fluxerr_aper]) d->fluxerr_aper[at] = (float)((double)d->fluxerr_aper[at] * factor);
+            if (want[DET_mag_aper] && d->mag_aper[at] < NO_MAG) d->mag_aper[at] -= (float)(2.5 * log10(factor));
+        }
+}
+
+/* They are worked out whenever there are apertures, applied when asked for. */
+static enum err find_corrections(const struct extract_options *o, struct extract_scene *scene, struct detections *d, struct error *err)
+{
+    int n = d->naper < APERCOR_MAX ? d->naper : APERCOR_MAX;
+    if (n < 1 || !(o->measure.want[DET_flux_aper] || o->measure.want[DET_mag_aper])) return ERR_OK;
+    enum err e = apercor_make(&scene->psf, o->measure.diameter, n, &scene->apertures, err);
+    if (e || !o->correct_apertures || scene->psf.flags & PSF_FALLBACK) return e; /* a guessed PSF corrects nothing */
+    correct_apertures(&scene->apertures, &scene->objects, o->measure.want, d);
+    scene->corrected = true;
+    return ERR_OK;
+}
+
+enum err extract_psf_cards(const struct extract_scene *s, struct header *h)
+{
+    const struct psf_model *m = &s->psf;
+    char key[16], comment[64];
+    if (!m->coef) return ERR_OK;
+    enum err e = header_set_double(h, "NSPSFW", m->fwhm, "[pixel] FWHM of the PSF at the centre of the frame");
+    if (!e) e = header_set_double(h, "NSPSFELL", m->ellipticity, "its ellipticity, 1 - b/a");
+    if (!e) e = header_set_double(h, "NSPSFPA", m->theta_rad * DEG_PER_RAD, "[deg] its long axis, CCW from +x");
+    if (!e) e = header_set_double(h, "NSPSFB", m->beta, "its Moffat beta");
+    if (!e) e = header_set_double(h, "NSPSFNA", m->noise_area, "[pixel**2] its noise area, 1 / sum of P^2");
+    if (!e) e = header_set_int(h, "NSPSFDEG", m->degree, "degree of its change over the field");
+    if (!e) e = header_set_int(h, "NSPSFN", m->nstar, "stars it was made from");
+    if (!e) e = header_set_double(h, "NSPSFC2", m->chi2, "their median reduced chi-square");
+    if (!e) e = header_set_int(h, "NSPSFFL", (int64_t)m->flags, "1 fallback 2 unmeasured 4 few stars 8 not converged");
+    if (!e) e = header_set_double(h, "NSPSFRAD", m->radius_total, "[pixel] radius that holds FLUX_PSF");
+    for (int k = 0; k < s->apertures.n && k < 9 && !e; k++) {
+        snprintf(key, sizeof key, "APCOR%d", k + 1);
+        snprintf(comment, sizeof comment, "total flux over FLUX_APER(%d), radius %.2f", k + 1, s->apertures.radius[k]);
+        e = header_set_double(h, key, s->apertures.factor[k], comment);
+    }
+    if (!e && s->apertures.n) e = header_set_bool(h, "APCORDON", s->corrected, "FLUX_APER is corrected by these");
+    return e;
+}
+
 enum err extract_psf_photometry(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct detections *ret,
                                 struct error *err)
 {
@@ -87,6 +137,7 @@ enum err extract_psf_photometry(const struct frame *f, const struct extract_opti
     opt.spread = o->measure.want[DET_spread_model] || o->measure.want[DET_spreaderr_model];
     e = psffit_sources(&view, &scene->psf, &opt, s, n, err);
     if (!e) put_columns(s, o, ret);
+    if (!e) e = find_corrections(o, scene, ret, err);
     free(s);
     return e;
 }
