@@ -27,7 +27,8 @@ struct question {
     struct cutout_region pos[POSITIONS_MAX];
     int npos;
     /* the answer */
-    struct rowset rows;
+    struct rowset *rows;
+    int ncol;
     int region;              /* number of the column s_region */
     int64_t maxrec;
     bool full;               /* one row more was there */
@@ -257,32 +258,17 @@ static bool is_there(const struct question *q, const char *s_region)
 static enum err one_row(void *user, const struct db_result *row, struct error *err)
 {
     struct question *q = user;
-    const char *values[COLUMNS_MAX];
     if (!is_there(q, db_text(row, 0, q->region))) return ERR_OK;
-    if (q->rows.rows >= q->maxrec) {
+    if (rowset_rows(q->rows) >= q->maxrec) {
         q->full = true;
         return ERR_INTERRUPTED; /* enough: the query is cancelled */
     }
-    for (int i = 0; i < q->rows.ncol; i++) values[i] = db_is_null(row, 0, i) ? NULL : db_text(row, 0, i);
-    if (rowset_row(&q->rows, values)) return ERR_OK;
-    return ERROR(err, ERR_INTERRUPTED, "the client has left");
+    return rowset_result_row(q->rows, row, 0, err);
 }
 
 static bool sink(void *user, const char *data, size_t size)
 {
     return http_write(user, data, size);
-}
-
-static enum rowset_type type_of(enum schema_type t)
-{
-    switch (t) {
-    case SCHEMA_BOOLEAN: return ROWSET_BOOL;
-    case SCHEMA_SHORT: case SCHEMA_INT: return ROWSET_INT;
-    case SCHEMA_LONG: return ROWSET_LONG;
-    case SCHEMA_FLOAT: return ROWSET_FLOAT;
-    case SCHEMA_DOUBLE: return ROWSET_DOUBLE;
-    default: return ROWSET_CHAR;
-    }
 }
 
 static enum err answer(struct question *q, const struct schema_table *t, const struct discovery *d, const struct http_request *r, struct http_response *w,
@@ -291,21 +277,23 @@ static enum err answer(struct question *q, const struct schema_table *t, const s
     struct rowset_column columns[COLUMNS_MAX];
     struct db *db = NULL;
     const char *format = http_param(r, "RESPONSEFORMAT");
-    q->rows = (struct rowset){.sink = sink, .user = w, .columns = columns, .ncol = t->ncol, .format = ROWSET_VOTABLE};
-    if (format && !rowset_format_of(format, &q->rows.format)) return ERROR(err, ERR_USAGE, "RESPONSEFORMAT '%.60s' is not written here", format);
+    struct rowset_options opt = {.columns = columns, .ncol = t->ncol, .table = t->name, .description = t->description};
+    if (format && !rowset_format_of(format, &opt.format)) return ERROR(err, ERR_USAGE, "RESPONSEFORMAT '%.60s' is not written here", format);
     for (int i = 0; i < t->ncol; i++)
-        columns[i] = (struct rowset_column){t->columns[i].name, type_of(t->columns[i].type), t->columns[i].unit, t->columns[i].ucd, NULL, t->columns[i].description,
+        columns[i] = (struct rowset_column){t->columns[i].name, (enum rowset_type)t->columns[i].type, t->columns[i].unit, t->columns[i].ucd, NULL, t->columns[i].description,
                                           t->columns[i].utype, t->columns[i].xtype};
     enum err code = db_pool_take(d->pool, d->pool_wait_s, &db, err);
     if (code) return code;
-    http_header_out(w, "Content-Type", rowset_content_type(q->rows.format));
-    rowset_begin(&q->rows, t->name, t->description);
-    code = db_stream(db, NULL, q->sql, q->n, q->value, false, one_row, q, err);
+    code = rowset_new(&opt, sink, w, &q->rows, err);
+    http_header_out(w, "Content-Type", rowset_content_type(opt.format));
+    if (!code) code = db_stream(db, NULL, q->sql, q->n, q->value, true, one_row, q, err);
     db_pool_give(d->pool, db);
     if (q->full) code = ERR_OK, error_clear(err);
-    if (code && !http_streaming(w)) return code;
-    rowset_end(&q->rows, q->full, code ? err->message : NULL);
-    if (code) http_abort(w);
+    enum err end = code && !http_streaming(w) ? code : rowset_end(q->rows, q->full, code ? err->message : NULL, code ? NULL : err);
+    rowset_free(q->rows);
+    q->rows = NULL;
+    if (end && !http_streaming(w)) return end;
+    if (code || end) http_abort(w);
     return ERR_OK;
 }
 

@@ -106,6 +106,7 @@ static int serve(struct cli *c, const char *url_file)
     }
     httpd_free(s.httpd);
     db_pool_free(s.pool);
+    service_release(&s);
     free(database);
     return code;
 }

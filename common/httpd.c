@@ -53,7 +53,9 @@ struct http_response {
     struct pair headers[HEADERS_MAX];
     int nheaders;
     char *data;              /* bytes written and not yet handed to MHD */
-    size_t used, capacity;
+    size_t start, used, capacity; /* they are data[start .. start + used) */
+    struct pair trailer;
+    struct MHD_Response *stream;     /* while it is sent; the trailer is added to it */
     int fd;                  /* of a file to send instead; -1: none */
     int64_t offset, length;
 };
@@ -144,6 +146,7 @@ static void request_release(struct http_request *r)
     pairs_release(r->params, r->nparams);
     pairs_release(r->path_params, r->npath_params);
     pairs_release(r->response.headers, r->response.nheaders);
+    pairs_release(&r->response.trailer, 1);
     if (r->response.fd >= 0) close(r->response.fd);
     if (r->body_fd >= 0) close(r->body_fd);
     free(r->response.data);
@@ -308,12 +311,13 @@ static ssize_t stream_read(void *user, uint64_t pos, char *buf, size_t max)
     pthread_mutex_lock(&r->lock);
     if (w->used > 0) {
         n = (ssize_t)(w->used < max ? w->used : max);
-        memcpy(buf, w->data, (size_t)n);
-        memmove(w->data, w->data + n, w->used - (size_t)n);
+        memcpy(buf, w->data + w->start, (size_t)n);
         w->used -= (size_t)n;
+        w->start = w->used ? w->start + (size_t)n : 0;
         pthread_cond_signal(&r->drained);
     } else if (r->state == STREAM_DONE) {
         n = MHD_CONTENT_READER_END_OF_STREAM;
+        if (w->trailer.name) MHD_add_response_footer(w->stream, w->trailer.name, w->trailer.value);
     } else if (r->state == BROKEN) {
         n = MHD_CONTENT_READER_END_WITH_ERROR;
         hang_up(r); /* the library alone closes the socket at its next event, which may be the idle timeout */
@@ -330,6 +334,7 @@ static enum MHD_Result queue_stream(struct http_request *r)
     struct MHD_Response *m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, r, NULL);
     if (!m) return MHD_NO;
     add_headers(r, m);
+    r->response.stream = m; /* the connection holds it as long as it asks stream_read() */
     enum MHD_Result ok = MHD_queue_response(r->connection, (unsigned)r->response.status, m);
     MHD_destroy_response(m);
     return ok;
@@ -882,6 +887,9 @@ static struct http_request *request_of(struct http_response *w)
 
 static bool make_room(struct http_response *w, size_t size)
 {
+    if (w->start + w->used + size <= w->capacity) return true;
+    if (w->start) memmove(w->data, w->data + w->start, w->used);
+    w->start = 0;
     if (w->used + size <= w->capacity) return true;
     size_t capacity = w->capacity ? w->capacity : 4096;
     while (capacity < w->used + size) capacity *= 2;
@@ -898,7 +906,7 @@ static ssize_t append(struct http_response *w, const char *data, size_t size)
     size_t room = w->used < HTTP_BUFFER ? HTTP_BUFFER - w->used : 0;
     if (size > room) size = room;
     if (!make_room(w, size)) return -1;
-    memcpy(w->data + w->used, data, size);
+    memcpy(w->data + w->start + w->used, data, size);
     w->used += size;
     return (ssize_t)size;
 }
@@ -914,6 +922,20 @@ static void wait_for_reader(struct http_request *r)
         r->state = BROKEN;
         wake(r);
     }
+}
+
+void http_trailer(struct http_response *w, const char *name, const char *value)
+{
+    struct http_request *r = request_of(w);
+    pthread_mutex_lock(&r->lock);
+    if (r->state != STREAM) {
+        http_header_out(w, name, value);
+    } else if (!w->trailer.name) {
+        struct pair p = {strdup(name), strdup(value)};
+        if (p.name && p.value) w->trailer = p;
+        else pairs_release(&p, 1);
+    }
+    pthread_mutex_unlock(&r->lock);
 }
 
 bool http_write(struct http_response *w, const void *data, size_t size)

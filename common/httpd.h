@@ -91,6 +91,9 @@ void http_again(struct http_request *r);
 
 void http_status(struct http_response *w, int status);                                  /* before the first write */
 void http_header_out(struct http_response *w, const char *name, const char *value);     /* before the first write */
+/* Said after the body: a trailer of a stream, an ordinary header of an answer that has not begun. One per response; before the
+ * handler returns. */
+void http_trailer(struct http_response *w, const char *name, const char *value);
 bool http_write(struct http_response *w, const void *data, size_t size);                /* false: the client left */
 bool http_printf(struct http_response *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool http_streaming(const struct http_response *w);  /* are bytes on their way already? */

@@ -144,18 +144,31 @@ static void site_gcrs(double ut1, double ut2, double tt1, double tt2, double lon
     eraTrxp(rnpb, pv[0], ret);
 }
 
-double obstime_bjd_tdb(double mjd_utc, double ra_deg, double dec_deg, double longitude_deg, double latitude_deg, double height_m)
+struct obstime_moment obstime_moment_at(double mjd_utc, double longitude_deg, double latitude_deg, double height_m)
 {
-    double tai1, tai2, tt1, tt2, tdb1, tdb2, heliocentric[2][3], barycentric[2][3], site[3] = {0}, star[3];
-    if (!isfinite(mjd_utc) || !isfinite(ra_deg) || !isfinite(dec_deg)) return NAN;
-    if (eraUtctai(MJD_OFFSET, mjd_utc, &tai1, &tai2) < 0) return NAN;
+    double tai1, tai2, tt1, tt2, heliocentric[2][3], barycentric[2][3], site[3] = {0};
+    struct obstime_moment m = {.tdb1 = NAN};
+    if (!isfinite(mjd_utc) || eraUtctai(MJD_OFFSET, mjd_utc, &tai1, &tai2) < 0) return m;
     eraTaitt(tai1, tai2, &tt1, &tt2);
-    eraTttdb(tt1, tt2, tdb_minus_tt(tt1, tt2), &tdb1, &tdb2);
-    eraEpv00(tdb1, tdb2, heliocentric, barycentric); /* +1: outside 1900-2100, still the best there is */
+    eraTttdb(tt1, tt2, tdb_minus_tt(tt1, tt2), &m.tdb1, &m.tdb2);
+    eraEpv00(m.tdb1, m.tdb2, heliocentric, barycentric); /* +1: outside 1900-2100, still the best there is */
     if (isfinite(longitude_deg) && isfinite(latitude_deg))
         site_gcrs(MJD_OFFSET, mjd_utc, tt1, tt2, longitude_deg, latitude_deg, isfinite(height_m) ? height_m : 0, site);
+    for (int i = 0; i < 3; i++) m.place[i] = (barycentric[0][i] + site[i] / ERFA_DAU) * (ERFA_AULT / SEC_PER_DAY);
+    return m;
+}
+
+double obstime_moment_bjd(const struct obstime_moment *m, double ra_deg, double dec_deg)
+{
+    double star[3], days = 0;
+    if (!isfinite(m->tdb1) || !isfinite(ra_deg) || !isfinite(dec_deg)) return NAN;
     eraS2c(ra_deg * RAD_PER_DEG, dec_deg * RAD_PER_DEG, star);
-    double days = 0;
-    for (int i = 0; i < 3; i++) days += star[i] * (barycentric[0][i] + site[i] / ERFA_DAU) * (ERFA_AULT / SEC_PER_DAY);
-    return tdb1 + (tdb2 + days);
+    for (int i = 0; i < 3; i++) days += star[i] * m->place[i];
+    return m->tdb1 + (m->tdb2 + days);
+}
+
+double obstime_bjd_tdb(double mjd_utc, double ra_deg, double dec_deg, double longitude_deg, double latitude_deg, double height_m)
+{
+    struct obstime_moment m = obstime_moment_at(mjd_utc, longitude_deg, latitude_deg, height_m);
+    return obstime_moment_bjd(&m, ra_deg, dec_deg);
 }

@@ -24,4 +24,13 @@ enum err obstime_to_utc(double mjd, const char *scale, double *ret_mjd_utc, stru
  * only (Roemer), good to < 1 ms. */
 double obstime_bjd_tdb(double mjd_utc, double ra_deg, double dec_deg, double longitude_deg, double latitude_deg, double height_m);
 
+/* The same in two steps: what depends on the moment and the site alone, which is nearly all of the work, and the rest. A site
+ * whose longitude or latitude is not finite is the centre of the Earth. */
+struct obstime_moment {
+    double tdb1, tdb2;
+    double place[3];     /* of the site from the barycentre, in days of light; tdb1 NaN: no such moment */
+};
+struct obstime_moment obstime_moment_at(double mjd_utc, double longitude_deg, double latitude_deg, double height_m);
+double obstime_moment_bjd(const struct obstime_moment *m, double ra_deg, double dec_deg);
+
 #endif
