@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,19 +75,73 @@ static int sync_folder_of(const char *path)
     return status;
 }
 
-enum err atomicfile_commit(const char *temporary, const char *path, struct error *err)
+/* Returned: errno. */
+static int sync_file(const char *path)
 {
-    int fd = open(temporary, O_RDWR | O_CLOEXEC);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
     int status = fd < 0 ? errno : 0;
     if (fd >= 0 && fsync(fd)) status = errno;
     if (fd >= 0 && close(fd) && !status) status = errno;
-    if (!status && rename(temporary, path)) status = errno;
-    if (status) {
-        unlink(temporary);
-        return error_from_errno(err, status, path, "write");
+    return status;
+}
+
+/* Ask for its bytes to be written without waiting, so that several files are written together. What fails here is told by
+ * the fsync that follows. */
+static void start_writing(const char *path)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return;
+    sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    close(fd);
+#else
+    (void)path;
+#endif
+}
+
+static bool same_folder(const char *a, const char *b)
+{
+    size_t n = folder_length(a);
+    return n == folder_length(b) && !memcmp(a, b, n);
+}
+
+/* The folder of path[i] was synced with an earlier one. */
+static bool synced_before(const char *const *path, int i)
+{
+    for (int k = 0; k < i; k++)
+        if (same_folder(path[k], path[i])) return true;
+    return false;
+}
+
+enum err atomicfile_commit_all(const char *const *temporary, const char *const *path, int n, struct error *err)
+{
+    int status = 0, named = 0, at = 0;
+    for (int i = 0; i < n && n > 1; i++) start_writing(temporary[i]);
+    for (int i = 0; i < n && !status; i++) status = sync_file(temporary[at = i]);
+    for (int i = 0; i < n && !status; i++) {
+        if (rename(temporary[at = i], path[i])) status = errno;
+        else named++;
     }
-    status = sync_folder_of(path);
-    return status ? error_from_errno(err, status, path, "sync the folder of") : ERR_OK;
+    if (status) {
+        for (int i = named; i < n; i++) unlink(temporary[i]);
+        return error_from_errno(err, status, path[at], "write");
+    }
+    for (int i = 0; i < n && !status; i++)
+        if (!synced_before(path, i)) status = sync_folder_of(path[at = i]);
+    return status ? error_from_errno(err, status, path[at], "sync the folder of") : ERR_OK;
+}
+
+enum err atomicfile_commit(const char *temporary, const char *path, struct error *err)
+{
+    return atomicfile_commit_all(&temporary, &path, 1, err);
+}
+
+enum err atomicfile_place(const char *temporary, const char *path, struct error *err)
+{
+    if (!rename(temporary, path)) return ERR_OK;
+    int status = errno;
+    unlink(temporary);
+    return error_from_errno(err, status, path, "write");
 }
 
 static int write_all(int fd, const void *data, size_t size)
@@ -102,7 +157,7 @@ static int write_all(int fd, const void *data, size_t size)
     return 0;
 }
 
-enum err atomicfile_write(const char *path, const void *data, size_t size, struct error *err)
+static enum err write_whole(const char *path, const void *data, size_t size, enum err (*finish)(const char *, const char *, struct error *), struct error *err)
 {
     char *temporary = atomicfile_temporary(path);
     if (!temporary) return ERROR(err, ERR_NOMEM, "no memory for a file name");
@@ -114,10 +169,20 @@ enum err atomicfile_write(const char *path, const void *data, size_t size, struc
         if (fd >= 0) unlink(temporary);
         code = error_from_errno(err, status, path, "write");
     } else {
-        code = atomicfile_commit(temporary, path, err);
+        code = finish(temporary, path, err);
     }
     free(temporary);
     return code;
+}
+
+enum err atomicfile_write(const char *path, const void *data, size_t size, struct error *err)
+{
+    return write_whole(path, data, size, atomicfile_commit, err);
+}
+
+enum err atomicfile_draft(const char *path, const void *data, size_t size, struct error *err)
+{
+    return write_whole(path, data, size, atomicfile_place, err);
 }
 
 enum err make_folders(const char *path, struct error *err)

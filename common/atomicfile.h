@@ -13,8 +13,16 @@ char *atomicfile_temporary(const char *path);
  * Status: ERR_NO_SPACE, ERR_UNREADABLE (permission), ERR_IO */
 enum err atomicfile_commit(const char *temporary, const char *path, struct error *err);
 
-/* Write size bytes as the file `path`, atomically. */
+/* The same for n files at once: all are made durable, then named in their order, then their folders are synced, each once.
+ * A crash leaves the first ones or none with their names. On failure those without a name yet are removed. */
+enum err atomicfile_commit_all(const char *const *temporary, const char *const *path, int n, struct error *err);
+
+/* Give `temporary` its name without making it durable: for an attempt that is committed later. */
+enum err atomicfile_place(const char *temporary, const char *path, struct error *err);
+
+/* Write size bytes as the file `path`, atomically; _draft: not durable, for an attempt that is committed later. */
 enum err atomicfile_write(const char *path, const void *data, size_t size, struct error *err);
+enum err atomicfile_draft(const char *path, const void *data, size_t size, struct error *err);
 
 /* mkdir -p. */
 enum err make_folders(const char *path, struct error *err);

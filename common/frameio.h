@@ -84,6 +84,7 @@ struct frameio_write_options {
     int dither_seed;
     float quantise_q;        /* 4; 0: lossless float (GZIP) */
     bool compress;           /* false: plain .fits with float32 planes */
+    bool loose;              /* an attempt: not synced, the caller commits it (atomicfile_commit_all) */
 };
 enum err frameio_write_product(const char *path, const struct frame *f, const struct frameio_write_options *opt,
                                struct error *err);
@@ -103,6 +104,7 @@ struct images_write_options {
     float quantise_q;    /* for IMAGE_F32 with compress; 0: lossless */
     int dither_seed;
     bool checksum;
+    bool loose;          /* as above */
 };
 enum err frameio_write_images(const char *path, const struct image_hdu *hdus, int n, const struct images_write_options *opt,
                               struct error *err);
@@ -138,6 +140,7 @@ enum err frameio_write_tables(const char *path, const struct header *primary, co
 struct ldac_part {
     const struct header *image_header;
     struct table_hdu objects;   /* extname is set to LDAC_OBJECTS */
+    bool loose;                 /* of the first part: the file is an attempt, as in frameio_write_options */
 };
 enum err frameio_write_ldac(const char *path, const struct ldac_part *parts, int n, struct error *err);
 

@@ -105,6 +105,7 @@ struct out {
     int fd;
     int64_t at;              /* bytes written */
     bool checksum;
+    bool loose;              /* whole when it has its name, but not durable: the caller commits it */
     struct header cards;     /* header of the HDU in hand */
     int64_t header_at, data_at;
     uint64_t data_sum;       /* sum of the 32-bit words of the data unit so far, not folded */

@@ -110,7 +110,7 @@ enum err out_commit(struct out *o, struct error *err)
         unlink(o->temporary);
         return error_from_errno(err, status, o->path, "write");
     }
-    return atomicfile_commit(o->temporary, o->path, err);
+    return o->loose ? atomicfile_place(o->temporary, o->path, err) : atomicfile_commit(o->temporary, o->path, err);
 }
 
 /* ---- HDUs ------------------------------------------------------------------------------------------------------- */

@@ -111,7 +111,7 @@ enum err frameio_write_product(const char *path, const struct frame *f, const st
         if (f->var) hdus[n++] = (struct image_hdu){IMAGE_F32, f->nx, f->ny, f->var, &h.var, EXT_VAR};
         if (f->mask) hdus[n++] = (struct image_hdu){IMAGE_U16, f->nx, f->ny, f->mask, &h.mask, EXT_MASK};
         struct images_write_options images = {
-            .compress = opt->compress, .quantise_q = opt->quantise_q, .dither_seed = opt->dither_seed, .checksum = true};
+            .compress = opt->compress, .quantise_q = opt->quantise_q, .dither_seed = opt->dither_seed, .checksum = true, .loose = opt->loose};
         code = frameio_write_images(path, hdus, n, &images, err);
     }
     headers_release(&h);

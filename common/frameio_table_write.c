@@ -209,6 +209,7 @@ enum err frameio_write_ldac(const char *path, const struct ldac_part *parts, int
 {
     struct out o;
     enum err code = out_open(&o, path, true, err);
+    o.loose = n > 0 && parts[0].loose;
     if (!code) code = write_primary(&o, NULL, err);
     for (int i = 0; i < n && !code; i++) {
         struct table_hdu objects = parts[i].objects;

@@ -138,6 +138,7 @@ enum err frameio_write_images(const char *path, const struct image_hdu *hdus, in
 {
     struct out o;
     enum err code = out_open(&o, path, opt->checksum, err);
+    o.loose = opt->loose;
     if (!code) code = write_hdus(&o, hdus, n, opt, err);
     if (!code) code = out_commit(&o, err);
     out_abandon(&o);

@@ -214,7 +214,7 @@ enum err quality_write(const char *path, const struct quality_row *row, const st
     json_decref(more);
     char *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     if (!code && !text) code = ERROR(err, ERR_NOMEM, "no memory for the quality of '%s'", row->product);
-    if (!code) code = atomicfile_write(path, text, strlen(text), err);
+    if (!code) code = atomicfile_draft(path, text, strlen(text), err);
     free(text);
     json_decref(object);
     return code;

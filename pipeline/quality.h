@@ -50,7 +50,8 @@ void quality_judge(struct quality *q, const struct quality_limits *limits, doubl
 
 enum err quality_cards(const struct quality *q, struct header *h, struct error *err);
 
-/* One JSON object for the frame, written atomically; path's folder is made. */
+/* One JSON object for the frame, written whole but not yet durable: the caller commits it with its other products. path's
+ * folder is made. */
 struct quality_row {
     const char *product, *raw, *instrument, *filter, *object;
     int night, ccd;

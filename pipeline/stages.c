@@ -111,9 +111,11 @@ static enum err find_sky(struct exposure *e, struct error *err)
 
 static void mark_detected(struct frame *f, const int32_t *segment)
 {
-    int64_t npix = frame_npix(f);
-    for (int64_t i = 0; segment && i < npix; i++)
-        if (segment[i] > 0) f->mask[i] |= MASK_DETECTED;
+    int64_t npix = segment ? frame_npix(f) : 0;
+    mask_t *mask = f->mask;
+    /* Each pixel is its own. */
+#pragma omp parallel for default(none) shared(mask, segment, npix) schedule(static)
+    for (int64_t i = 0; i < npix; i++) mask[i] = (mask_t)(mask[i] | (segment[i] > 0 ? MASK_DETECTED : 0));
 }
 
 static enum err measure_background(struct exposure *e, struct error *err)
@@ -206,6 +208,7 @@ static enum err write_calibrated(struct exposure *e, struct product *p, struct e
         .dither_seed = dither_seed(exposure_identity(identity, sizeof identity, &e->meta, e->raw_sum), e->meta.ccd),
         .quantise_q = (float)settings_double(e->plan->settings, SET_QUANTISE),
         .compress = true,
+        .loose = true,
     };
     enum err code = place_product(e, "", e->product, p, err);
     return code ? code : frameio_write_product(p->attempt, &e->frame, &opt, err);
@@ -233,7 +236,7 @@ static enum err write_catalogue(struct exposure *e, struct product *p, struct er
     for (int i = 0; i < e->plan->extract.ncolumn; i++)
         if (e->detections.has[e->plan->extract.column[i]]) which[n++] = e->plan->extract.column[i];
     detections_columns(&e->detections, which, n, e->frame.unit, columns);
-    struct ldac_part part = {.image_header = &e->catalogue_header,
+    struct ldac_part part = {.image_header = &e->catalogue_header, .loose = true,
                              .objects = {.extname = EXT_LDAC_OBJECTS, .nrow = e->detections.n, .ncol = n, .columns = columns}};
     exposure_product(name, sizeof name, &e->meta, e->raw_path, "cat.fits");
     enum err code = place_product(e, "", name, p, err);
@@ -250,7 +253,9 @@ static enum err write_products(struct exposure *e, struct error *err)
     enum err code = ERR_OK;
     exposure_product(e->product, sizeof e->product, &e->meta, e->raw_path, "cal.fits.fz");
     for (int i = 0; i < N && !code; i++) code = write[i](e, &p[i], err);
-    for (int i = 0; i < N && !code; i++) code = atomicfile_commit(p[i].attempt, p[i].path, err);
+    const char *attempt[N], *path[N];
+    for (int i = 0; i < N; i++) attempt[i] = p[i].attempt, path[i] = p[i].path;
+    if (!code) code = atomicfile_commit_all(attempt, path, N, err);
     for (int i = 0; i < N && code; i++)
         if (*p[i].attempt) unlink(p[i].attempt); /* those that got their name are gone from here */
     return code;

@@ -36,6 +36,36 @@ static void test_atomicfile__writes_whole_files_and_leaves_nothing_else(void **s
     test_remove_folder(folder);
 }
 
+/* Several drafts get their names in order or, when one is missing, none does. */
+static void test_atomicfile__drafts_are_committed_together(void **state)
+{
+    (void)state;
+    char *folder = test_make_folder(), draft[3][300], name[3][300];
+    const char *from[3], *to[3];
+    struct error err = ERROR_INIT;
+    for (int i = 0; i < 3; i++) {
+        snprintf(draft[i], sizeof draft[i], "%s/draft%d", folder, i);
+        snprintf(name[i], sizeof name[i], "%s/%sname%d", folder, i == 1 ? "sub/" : "", i);
+        from[i] = draft[i];
+        to[i] = name[i];
+        assert_int_equal(atomicfile_draft(draft[i], "abc", 3, &err), ERR_OK);
+    }
+    assert_int_equal(atomicfile_commit_all(from, to, 3, &err), ERR_NOT_FOUND); /* sub/ is not there */
+    assert_string_equal(err.path, name[1]);
+    assert_int_equal(entries(folder), 1); /* name0 was named before; the drafts are gone */
+    char sub[300];
+    snprintf(sub, sizeof sub, "%s/sub", folder);
+    assert_int_equal(make_folders(sub, &err), ERR_OK);
+    assert_int_equal(atomicfile_draft(draft[1], "abc", 3, &err), ERR_OK);
+    assert_int_equal(atomicfile_commit_all(from, to, 3, &err), ERR_NOT_FOUND); /* the first draft is missing: none is named */
+    assert_int_equal(entries(sub), 0);
+    for (int i = 0; i < 3; i++) assert_int_equal(atomicfile_draft(draft[i], "abcd", 4, &err), ERR_OK);
+    assert_int_equal(atomicfile_commit_all(from, to, 3, &err), ERR_OK);
+    assert_int_equal(entries(folder), 3); /* name0, name2, sub */
+    assert_int_equal(entries(sub), 1);
+    test_remove_folder(folder);
+}
+
 static void test_atomicfile__failures_name_the_family(void **state)
 {
     (void)state;
@@ -80,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_atomicfile__writes_whole_files_and_leaves_nothing_else),
+        cmocka_unit_test(test_atomicfile__drafts_are_committed_together),
         cmocka_unit_test(test_atomicfile__failures_name_the_family),
         cmocka_unit_test(test_digest__lists_do_not_run_together),
     };
