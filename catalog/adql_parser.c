@@ -529,7 +529,7 @@ static enum err parse_predicate(struct parser *p, struct adql_node **ret)
         e = new_node(p, NODE_COMPARE, at, &n);
         p->t++;
         if (!e && (word(p, "ANY") || word(p, "SOME") || word(p, "ALL")) && symbol_is(p->t + 1, "(")) {
-            expected(p, "an expression");
+            ADQL_ERROR(p->c->err, p->c->query, p->t->at, "found '%.60s' where an expression should stand", p->t->text);
             error_hint(p->c->err, "write IN (SELECT ...) or EXISTS (SELECT ...)");
             return ERR_USAGE;
         }

@@ -12,6 +12,8 @@ import urllib.parse
 
 import pytest
 
+from adql_world import world  # noqa: F401  a fixture: tables for ADQL
+
 
 def wide_temporary_folder(prefix):
     """A folder that the server's user may enter, also when the tests run as root."""
