@@ -73,6 +73,8 @@ S(PSF_FIT_RADIUS, "psf.fit_radius", "", SETTING_DOUBLE, "FWHM", "1.5", 0.5, 4, S
 S(PSF_GROUP, "psf.group_max", "", SETTING_INT, "", "12", 1, 24, SETTING_RESULT, "sources fitted together at most")
 S(PHOT_APERTURE_CORRECTION, "phot.aperture_correction", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "reduce gives aperture fluxes as total fluxes of point sources")
 S(PSF_LOCAL_SKY, "psf.local_sky", "", SETTING_BOOL, "", "false", 0, 0, SETTING_RESULT, "each group fits the level of the sky under it")
+S(FORCED_LIMIT, "forced.limit_sigma", "", SETTING_DOUBLE, "sigma", "5", 0.1, 100, SETTING_RESULT, "upper limits of forced photometry, in errors")
+S(FORCED_APERTURE, "forced.aperture", "", SETTING_DOUBLE, "FWHM", "2", 0.5, 20, SETTING_RESULT, "diameter of the aperture of forced photometry")
 
 /* -- catalogue -------------------------------------------------------------------------------------------------- */
 S(DB_DATA, "db.data", "", SETTING_STRING, "", "", 0, 0, 0, "folder of the private database; empty: /var/lib/nightshift as root, else XDG_DATA_HOME/nightshift")

@@ -13,6 +13,7 @@
 #include "common/products.h"
 #include "pipeline/asciicat.h"
 #include "pipeline/extract.h"
+#include "pipeline/imageopen.h"
 #include "pipeline/pipeline_verbs.h"
 
 struct run {
@@ -94,31 +95,6 @@ static enum err load_options(struct run *r, struct error *err)
 }
 
 /* ---- input ------------------------------------------------------------------------------------------------------ */
-
-/* A product of reduce has an extension called SCI. */
-static bool is_product(const char *path)
-{
-    struct frameio_in *f = NULL;
-    bool found = false;
-    if (frameio_open(path, &f, NULL)) return false;
-    for (int hdu = 1, n = frameio_hdu_count(f); hdu <= n && !found; hdu++) {
-        struct hdu_info info;
-        found = !frameio_hdu_info(f, hdu, &info, NULL) && info.kind == HDU_IMAGE && !strcasecmp(info.extname, EXT_SCI);
-    }
-    frameio_close(f);
-    return found;
-}
-
-static enum err load_frame(struct run *r, const char *path, struct error *err)
-{
-    enum err e = r->hdu < 1 && is_product(path) ? frameio_read_product(path, &r->frame, err) : frameio_read_image(path, r->hdu, &r->frame, err);
-    if (e) return e;
-    struct error sky_error = ERROR_INIT;
-    e = skycoord_new(&r->frame.header, &r->sky, &sky_error);
-    if (e == ERR_NOMEM) return *err = sky_error, e;
-    if (e && e != ERR_NOT_FOUND) log_text(LOG_WARN, "no sky positions: %s", sky_error.message);
-    return ERR_OK;
-}
 
 static enum err load_weight(struct run *r, struct error *err)
 {
@@ -244,7 +220,7 @@ static void tell_stage(const char *stage, double elapsed_ms)
 static enum err extract_one(struct run *r, const char *path, struct error *err)
 {
     double start = clock_seconds();
-    enum err e = load_frame(r, path, err);
+    enum err e = image_open(path, r->hdu, &r->frame, &r->sky, err);
     if (!e) e = load_weight(r, err);
     tell_stage("read", 1e3 * (clock_seconds() - start));
     if (!e) e = extract_frame_scene(&r->frame, true, r->sky, &r->options, &r->detections, r->drop_in ? NULL : &r->quality, &r->scene, err);
