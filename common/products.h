@@ -22,6 +22,10 @@
 #define KEY_NIGHT      "NSNIGHT"  /* yyyymmdd                                 */
 #define KEY_OVERSCAN   "NSOVERSC" /* T: overscan subtracted                   */
 #define KEY_ROW_DRIFT  "NSDRIFT"  /* range of a bias drift removed     */
+#define KEY_PARALLEL   "NSPARALL" /* T: parallel overscan subtracted       */
+#define KEY_CROSSTALK  "NSXTALK"  /* T: crosstalk taken off                */
+#define KEY_LINEARITY  "NSLINEAR" /* T: counts made linear                 */
+#define KEY_MENDED     "NSMENDED" /* defects interpolated                  */
 #define KEY_COSMIC     "NSCOSMIC" /* T: cosmic rays looked for            */
 #define KEY_COSMIC_PIXELS "NSNCOSM" /* pixels found hit                    */
 #define KEY_BIAS       "NSBIAS"   /* T: bias subtracted;  NSBIASF, NSBIASS: file and checksum */

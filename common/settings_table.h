@@ -21,6 +21,17 @@ S(MASTER_HOT_SIGMA, "master.hot_sigma", "", SETTING_DOUBLE, "sigma", "5", 1, 100
 S(MASTER_LOW_FLAT, "master.low_flat", "", SETTING_DOUBLE, "", "0.2", 0, 1, SETTING_RESULT, "flat pixels below this are LOWFLAT")
 
 /* -- reduce ----------------------------------------------------------------------------------------------------- */
+S(OVERSCAN, "signature.overscan", "", SETTING_STRING, "row|median|polynomial|spline|none", "row", 0, 0, SETTING_RESULT, "level of the serial overscan: each row's clipped mean or median, or a curve along the rows")
+S(OVERSCAN_ORDER, "signature.overscan_order", "", SETTING_INT, "", "3", 0, 30, SETTING_RESULT, "degree of that polynomial, pieces of that spline")
+S(OVERSCAN_SKIP, "signature.overscan_skip", "", SETTING_INT, "pixel", "0", 0, 1000, SETTING_RESULT, "overscan columns left out beside the data")
+S(PARALLEL, "signature.parallel", "", SETTING_STRING, "none|column|median|polynomial|spline", "none", 0, 0, SETTING_RESULT, "level of the parallel overscan (amplifiers.prescan), subtracted from the columns")
+S(PARALLEL_ORDER, "signature.parallel_order", "", SETTING_INT, "", "3", 0, 30, SETTING_RESULT, "degree of that polynomial, pieces of that spline")
+S(CROSSTALK, "signature.crosstalk", "", SETTING_DOUBLES, "", "", 0, 0, SETTING_RESULT, "matrix of the amplifiers, a row for each victim: share of each source's counts in it")
+S(READOUT, "signature.readout", "", SETTING_STRING, "", "", 0, 0, SETTING_RESULT, "corner each amplifier is read out at: ll, lr, ul, ur; empty: where its stored section begins")
+S(LINEARITY, "signature.linearity", "", SETTING_DOUBLES, "", "", 0, 0, SETTING_RESULT, "c1, c2 ... of counts (1 + c1 counts + c2 counts^2 ...); a block for each amplifier, or one for all")
+S(LINEARITY_TABLE, "signature.linearity_table", "", SETTING_DOUBLES, "adu", "", 0, 0, SETTING_RESULT, "counts, true counts, counts, true counts ...; a block for each amplifier, or one for all")
+S(SUSPECT, "signature.suspect", "", SETTING_DOUBLES, "adu", "", 0, 0, SETTING_RESULT, "raw counts from which pixels are SUSPECT; one for each amplifier, or one for all")
+S(INTERPOLATE, "signature.interpolate", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "defects get the value of their surroundings; they stay in the mask")
 S(ROW_DRIFT, "signature.row_drift", "", SETTING_INT, "", "0", 0, 20, SETTING_RESULT, "degree in y of a bias drift taken from the sky of detectors without overscan; 0: none")
 S(COSMIC_REJECT, "cosmic.reject", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "find and mend cosmic rays (L.A.Cosmic)")
 S(COSMIC_SIGCLIP, "cosmic.sigclip", "", SETTING_DOUBLE, "sigma", "4.5", 1, 1000, SETTING_RESULT, "contrast of a pixel hit")

@@ -7,6 +7,7 @@
 
 #include "common/arena.h"
 #include "common/products.h"
+#include "pipeline/signaloptions.h"
 
 #define LOAD_ROWS 16 /* of each master at a time: a band stays in the second cache */
 
@@ -106,6 +107,7 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
     if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
     p->extract.correct_apertures = settings_bool(p->settings, SET_PHOT_APERTURE_CORRECTION);
     if (!code) code = cosmic_options_from_settings(p->settings, &p->cosmic, err);
+    if (!code) code = rawsignal_options_from_settings(p->settings, p->namp, &p->signal, err);
     if (code) exposure_plan_unload(p);
     if (code) error_stage(err, "masters");
     return code;
@@ -115,6 +117,7 @@ void exposure_plan_unload(struct exposure_plan *p)
 {
     if (!p->loaded) return;
     calibrate_plan_release(&p->calibrate);
+    rawsignal_options_release(&p->signal);
     extract_options_release(&p->extract);
     p->loaded = false;
 }

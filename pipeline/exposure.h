@@ -22,13 +22,14 @@ struct exposure_plan {
     char recipe[DIGEST_HEX_SIZE];
     const struct master_info *used[MASTER_KINDS]; /* NULL: the step is skipped, as asked for */
     double darktime_s;
-    int ccd;
+    int ccd, namp;
     int64_t nx, ny;
     bool loaded;
     struct calibrate_plan calibrate;        /* valid while loaded */
     struct extract_options extract;         /* likewise */
     struct quality_limits limits;           /* likewise */
     struct cosmic_options cosmic;           /* likewise */
+    struct rawsignal_options signal;        /* likewise */
 };
 
 /* stage_cosmic.c. ERR_USAGE */
@@ -52,6 +53,7 @@ struct exposure {
     struct frame frame;
     struct calibrate_counts counts;
     struct cosmic_counts cosmic;
+    int64_t bleed;                          /* pixels of bleed trails */
     struct skycoord *sky;                   /* NULL: no sky coordinates in the header */
     struct extract_scene scene;             /* background, objects, subtracted image: from `background` to `world` */
     struct frame_quality seen;              /* what measuring saw of the frame */

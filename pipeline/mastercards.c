@@ -9,6 +9,7 @@
 #include "common/cli.h"
 #include "common/frameio.h"
 #include "common/products.h"
+#include "pipeline/signaloptions.h"
 
 /* ---- identity ------------------------------------------------------------------------------------------------------ */
 
@@ -56,6 +57,7 @@ enum err making_key(struct making *m, struct error *err)
     digest_add_str(d, nightshift_result_version);
     digest_add_str(d, m->group->instrument_digest);
     add_settings(d, m->group->settings);
+    rawsignal_digest(m->group->settings, d);
     enum err code = add_inputs(d, m->group, "inputs", err);
     if (!code && m->gain_flats) code = add_inputs(d, m->gain_flats, "gain flats", err);
     if (!code && m->gain_biases) code = add_inputs(d, m->gain_biases, "gain biases", err);

@@ -23,6 +23,7 @@ struct stack_job making_job(const struct making *m, int n, const struct stack_in
         .in = in,
         .bias = m->used[0] ? m->planes[0].sci : NULL,
         .dark = m->used[1] ? m->planes[1].sci : NULL,
+        .signal = rawsignal_is_needed(&m->signal) ? &m->signal : NULL,
         .memory_bytes = memory_limit_bytes(m->group->settings),
     };
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/log.h"
+#include "pipeline/signaloptions.h"
 #include "processors/badpix.h"
 
 #define COLUMN_FLAT      0.05 /* response: smaller column defects divide out */
@@ -147,6 +148,7 @@ static enum err mark_bad_pixels(struct making *m, struct error *err)
 static void making_release(struct making *m)
 {
     for (int k = 0; k < MASTER_KINDS; k++) frame_release(&m->planes[k]);
+    rawsignal_options_release(&m->signal);
     frame_release(&m->out);
     free(m->in);
     free(m->meta);
@@ -165,7 +167,8 @@ static enum err name_master(struct making *m, struct error *err)
 static enum err make_group(struct making *m, struct master_list *made, struct master_list *known, struct error *err)
 {
     struct stat st;
-    enum err code = choose_masters(m, made, known, err);
+    enum err code = rawsignal_options_from_settings(m->group->settings, m->meta->namp, &m->signal, err);
+    if (!code) code = choose_masters(m, made, known, err);
     if (!code) code = making_find_gains(m, made, known, err);
     if (!code) code = making_key(m, err);
     if (!code) code = name_master(m, err);

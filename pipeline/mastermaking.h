@@ -18,6 +18,7 @@ struct making {
     const struct master_info *gain_lender;                    /* or whom they are taken from */
     struct master_info *used[MASTER_KINDS];                   /* masters used on the way */
     struct frame planes[MASTER_KINDS];
+    struct rawsignal_options signal;
     char key[DIGEST_HEX_SIZE];
     struct frame out;
     int nkept;

@@ -85,7 +85,7 @@ static double dark_seconds(const struct exposure_meta *m)
 static bool plan_serves(const struct exposure_plan *p, const struct instrument *ins, const struct exposure_meta *m,
                         struct master_info *const used[MASTER_KINDS])
 {
-    if (p->ins != ins || p->ccd != m->ccd || p->nx != m->nx || p->ny != m->ny) return false;
+    if (p->ins != ins || p->ccd != m->ccd || p->namp != m->namp || p->nx != m->nx || p->ny != m->ny) return false;
     for (int k = 0; k < MASTER_KINDS; k++)
         if (p->used[k] != used[k]) return false;
     return !used[1] || p->darktime_s == dark_seconds(m);
@@ -95,7 +95,7 @@ static enum err add_plan(struct reduce_request *r, struct reduce_work *w, const 
                          struct master_info *const used[MASTER_KINDS], struct error *err)
 {
     if (!grow((void **)&w->plan, &w->plan_capacity, w->nplan, sizeof *w->plan)) return ERROR(err, ERR_NOMEM, "no memory for plans");
-    struct exposure_plan p = {.ins = ins, .settings = settings_copy(r->settings), .darktime_s = dark_seconds(m), .ccd = m->ccd, .nx = m->nx, .ny = m->ny};
+    struct exposure_plan p = {.ins = ins, .settings = settings_copy(r->settings), .darktime_s = dark_seconds(m), .ccd = m->ccd, .namp = m->namp, .nx = m->nx, .ny = m->ny};
     if (!p.settings) return ERROR(err, ERR_NOMEM, "no memory for settings");
     enum err code = instrument_apply_settings(ins, p.settings, err);
     if (code) {

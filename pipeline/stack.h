@@ -11,6 +11,7 @@
 #include "common/instrument.h"
 #include "common/settings.h"
 #include "processors/combine.h"
+#include "processors/rawsignal.h"
 
 #define STACK_BLOCKS 8 /* blocks per side of the glance */
 
@@ -40,6 +41,7 @@ struct stack_job {
     struct combine_options options;
     const struct combine_noise *noise; /* one per amplifier */
     bool leave_out_saturated;
+    const struct rawsignal_options *signal; /* NULL: raw counts and the levels of their rows */
     size_t memory_bytes;              /* for the bands */
 };
 

@@ -11,6 +11,8 @@
 #include "common/atomicfile.h"
 #include "common/log.h"
 #include "common/products.h"
+#include "processors/badpix.h"
+#include "processors/bleed.h"
 #include "processors/rowdrift.h"
 
 /* ---- read -------------------------------------------------------------------------------------------------------- */
@@ -67,12 +69,44 @@ static enum err remove_row_drift(struct exposure *e, struct error *err)
     return code;
 }
 
+static enum err calibrate_raw(struct exposure *e, struct error *err)
+{
+    struct frame *f = &e->frame;
+    const struct exposure_meta *m = &e->meta;
+    struct rawsignal signal = {0};
+    bool needed = rawsignal_is_needed(&e->plan->signal);
+    enum err code = needed ? rawsignal_measure(&e->plan->signal, &e->raw, m->amp, m->namp, &signal, err) : ERR_OK;
+    if (!code)
+        code = calibrate_frame_signal(&e->raw, needed ? &signal : NULL, m->amp, m->namp, &e->plan->calibrate, f->sci, f->var, f->mask, &e->counts, err);
+    rawsignal_release(&signal);
+    return code;
+}
+
+/* Steps beyond overscan, bias, dark and flat, where the instrument asks for them. */
+static enum err signal_cards(struct exposure *e, struct error *err)
+{
+    const struct rawsignal_options *o = &e->plan->signal;
+    struct header *h = &e->frame.header;
+    enum err code = o->parallel != CURVE_NONE ? header_set_bool(h, KEY_PARALLEL, true, "parallel overscan subtracted") : ERR_OK;
+    if (!code && o->crosstalk) code = header_set_bool(h, KEY_CROSSTALK, true, "crosstalk of the amplifiers taken off");
+    if (!code && o->linearity) code = header_set_bool(h, KEY_LINEARITY, true, "counts made linear");
+    return code ? ERROR(err, ERR_NOMEM, "no memory for cards") : ERR_OK;
+}
+
+static enum err mend_defects(struct exposure *e, struct error *err)
+{
+    struct frame *f = &e->frame;
+    int64_t mended = 0;
+    if (!settings_bool(e->plan->settings, SET_INTERPOLATE)) return ERR_OK;
+    badpix_mend(f->sci, f->var, f->mask, f->nx, f->ny, &mended);
+    return header_set_int(&f->header, KEY_MENDED, mended, "[pixel] defects interpolated") ? ERROR(err, ERR_NOMEM, "no memory for cards") : ERR_OK;
+}
+
 static enum err remove_signature(struct exposure *e, struct error *err)
 {
     struct frame *f = &e->frame;
     enum err code = frame_alloc(f, e->meta.nx, e->meta.ny, FRAME_ALL, err);
-    if (!code)
-        code = calibrate_frame(&e->raw, e->meta.amp, e->meta.namp, &e->plan->calibrate, f->sci, f->var, f->mask, &e->counts, err);
+    if (!code) code = calibrate_raw(e, err);
     if (code) return code;
     free(e->buffer); /* the raw pixels are not needed any more: measuring wants the room */
     e->buffer = NULL;
@@ -89,7 +123,10 @@ static enum err remove_signature(struct exposure *e, struct error *err)
         provenance_strip_raw(&f->header);
         code = provenance_cards(&f->header, &p, err);
     }
-    return code ? code : remove_row_drift(e, err);
+    if (!code) code = signal_cards(e, err);
+    if (!code) code = remove_row_drift(e, err);
+    if (!code && e->counts.saturated) code = bleed_mark(f->sci, f->var, f->mask, f->nx, f->ny, &e->bleed, err);
+    return code ? code : mend_defects(e, err);
 }
 
 /* ---- background, detect, measure, catalogue ------------------------------------------------------------------------------------------------------ */

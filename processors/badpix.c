@@ -126,3 +126,60 @@ enum err badpix_columns(const float *plane, int64_t nx, int64_t ny, double sigma
     *ret_segments = marked;
     return ERR_OK;
 }
+
+/* ---- mending ------------------------------------------------------------------------------------------------------ */
+
+#define DEFECT (MASK_BAD | MASK_HOT | MASK_LOWFLAT)
+
+/* Distance to the nearest good pixel from pixel i, `steps` of them possible; 0: none in reach. */
+static int good_within(const float *var, const mask_t *mask, int64_t i, int64_t stride, int64_t steps)
+{
+    for (int k = 1; k <= BADPIX_REACH && k <= steps; k++)
+        if (!(mask[i + k * stride] & MASK_UNUSABLE) && var[i + k * stride] > 0) return k;
+    return 0;
+}
+
+static bool mend_pixel(float *sci, float *var, const mask_t *mask, int64_t nx, int64_t ny, int64_t x, int64_t y)
+{
+    int64_t i = y * nx + x, stride = 1;
+    int before = good_within(var, mask, i, -1, x), after = good_within(var, mask, i, 1, nx - 1 - x);
+    int below = good_within(var, mask, i, -nx, y), above = good_within(var, mask, i, nx, ny - 1 - y);
+    bool row = before && after, column = below && above;
+    if (column && (!row || below + above < before + after)) {
+        before = below;
+        after = above;
+        stride = nx;
+    } else if (!row) {
+        return false;
+    }
+    float share = (float)before / (float)(before + after);
+    int64_t a = i - before * stride, b = i + after * stride;
+    sci[i] = sci[a] + share * (sci[b] - sci[a]);
+    var[i] = -(var[a] + share * (var[b] - var[a])); /* negative: mended, for the second pass */
+    return true;
+}
+
+static bool is_defect(mask_t m)
+{
+    return m & DEFECT && !(m & MASK_NO_DATA);
+}
+
+void badpix_mend(float *sci, float *var, mask_t *mask, int64_t nx, int64_t ny, int64_t *ret_mended)
+{
+    int64_t mended = 0;
+    /* Defects are written, good pixels are read. */
+#pragma omp parallel for default(none) shared(sci, var, mask, nx, ny) schedule(static)
+    for (int64_t y = 0; y < ny; y++)
+        for (int64_t x = 0; x < nx; x++)
+            if (is_defect(mask[y * nx + x])) mend_pixel(sci, var, mask, nx, ny, x, y);
+    /* Now the mask may change. */
+#pragma omp parallel for default(none) shared(var, mask, nx, ny) schedule(static) reduction(+ : mended)
+    for (int64_t y = 0; y < ny; y++)
+        for (int64_t i = y * nx; i < (y + 1) * nx; i++) {
+            if (!is_defect(mask[i]) || !(var[i] < 0)) continue;
+            var[i] = -var[i];
+            mask[i] |= MASK_INTERPOLATED;
+            mended++;
+        }
+    *ret_mended = mended;
+}

@@ -33,4 +33,13 @@ int64_t badpix_flat(const float *flat, int64_t npix, double low, mask_t *mask);
 enum err badpix_columns(const float *plane, int64_t nx, int64_t ny, double sigmas, double least, mask_t *mask,
                         int64_t *ret_segments, struct error *err);
 
+/* Give defects (BAD, HOT, LOWFLAT) the straight line between the nearest good pixels, along the row or the column, whichever is
+ * shorter; wider defects than 2 * BADPIX_REACH stay as they are.
+ * Given:    sci, var, mask  nx * ny
+ * Returned: sci, var of mended pixels: value and variance of the line at the pixel, not of the line's error, which is smaller and
+ *           correlated; mask gains INTERPOLATED and keeps the defect's bit; *ret_mended their number
+ * Threads:  rows in parallel; same bytes for any thread count */
+#define BADPIX_REACH 4
+void badpix_mend(float *sci, float *var, mask_t *mask, int64_t nx, int64_t ny, int64_t *ret_mended);
+
 #endif

@@ -156,6 +156,7 @@ struct pass {
     struct neutral neutral;
     float *sci, *var;
     mask_t *mask;
+    const struct rawsignal *signal; /* NULL: raw counts and the levels of their rows */
     const float *fallback; /* per amplifier: level for rows whose overscan has no finite pixel */
 };
 
@@ -198,10 +199,48 @@ static void mark_no_data(const struct pass *p, int64_t y)
     }
 }
 
-/* Rows of one block: the levels met are summed per amplifier into level_sum and level_n. */
-static void calibrate_block(const struct pass *p, int64_t y0, int64_t y1, double *level_sum, int64_t *level_n)
+/* Scratch of one block whose counts come from rawsignal_row(). */
+struct signal_rows {
+    float *counts, *work;
+    mask_t *marks;
+};
+
+static bool signal_rows_new(struct signal_rows *r, int64_t nx)
 {
-    for (int64_t y = y0; y < y1; y++) {
+    r->counts = mem_array((size_t)nx, sizeof *r->counts);
+    r->work = mem_array((size_t)nx, sizeof *r->work);
+    r->marks = mem_array((size_t)nx, sizeof *r->marks);
+    return r->counts && r->work && r->marks;
+}
+
+static void signal_rows_free(struct signal_rows *r)
+{
+    free(r->counts);
+    free(r->work);
+    free(r->marks);
+}
+
+static void calibrate_signal_row(const struct pass *p, struct signal_rows *rows, int index, const struct amp_run *run, int64_t y)
+{
+    const struct amp *a = &p->amps[index];
+    rawsignal_row(p->signal, p->raw, NULL, index, y, run, saturation_of(a, p->raw->u16 != NULL), rows->work, rows->counts, rows->marks);
+    struct raw_rows counts = {.nx = run->n, .y0 = y, .y1 = y + 1, .f32 = rows->counts};
+    struct pass q = *p;
+    struct amp b = *a;
+    q.raw = &counts;
+    b.saturate_adu = INFINITY; /* the marks know */
+    const struct amp_run first = {.raw_y = y, .raw_x = 0, .dest_x = run->dest_x, .n = run->n};
+    calibrate_amp_row(&q, &b, &first, 0, y);
+    mask_t *mask = p->mask + y * p->plan->nx + run->dest_x;
+    for (int64_t i = 0; i < run->n; i++) mask[i] |= rows->marks[i];
+}
+
+/* Rows of one block: the levels met are summed per amplifier into level_sum and level_n. */
+static bool calibrate_block(const struct pass *p, int64_t y0, int64_t y1, double *level_sum, int64_t *level_n)
+{
+    struct signal_rows rows = {0};
+    bool ok = !p->signal || signal_rows_new(&rows, p->plan->nx);
+    for (int64_t y = y0; ok && y < y1; y++) {
         int64_t covered = 0;
         struct amp_run run;
         for (int a = 0; a < p->namp; a++)
@@ -209,15 +248,18 @@ static void calibrate_block(const struct pass *p, int64_t y0, int64_t y1, double
         if (covered < p->plan->nx) mark_no_data(p, y);
         for (int a = 0; a < p->namp; a++) {
             if (!amp_run_of_row(&p->amps[a], y, &run)) continue;
-            float level = overscan_level(p->raw, &p->amps[a], run.raw_y);
+            float level = p->signal ? p->signal->level[a * p->signal->raw_ny + run.raw_y] : overscan_level(p->raw, &p->amps[a], run.raw_y);
             if (isnan(level)) level = p->fallback[a];
             else {
                 level_sum[a] += level;
                 level_n[a]++;
             }
-            calibrate_amp_row(p, &p->amps[a], &run, level, y);
+            if (p->signal) calibrate_signal_row(p, &rows, a, &run, y);
+            else calibrate_amp_row(p, &p->amps[a], &run, level, y);
         }
     }
+    signal_rows_free(&rows);
+    return ok;
 }
 
 /* Median over the rows whose overscan can be read, 0 if there is none: only asked for when a row has none. */
@@ -273,10 +315,17 @@ static void count_masks(const mask_t *mask, int64_t from, int64_t to, int64_t *s
 enum err calibrate_frame(const struct raw_rows *raw, const struct amp *amps, int namp, const struct calibrate_plan *plan,
                          float *sci, float *var, mask_t *mask, struct calibrate_counts *ret, struct error *err)
 {
+    return calibrate_frame_signal(raw, NULL, amps, namp, plan, sci, var, mask, ret, err);
+}
+
+enum err calibrate_frame_signal(const struct raw_rows *raw, const struct rawsignal *signal, const struct amp *amps, int namp,
+                                const struct calibrate_plan *plan, float *sci, float *var, mask_t *mask, struct calibrate_counts *ret,
+                                struct error *err)
+{
     int64_t nblocks = row_blocks(plan->ny), ny = plan->ny, nx = plan->nx;
     float fallback[AMPS_MAX];
     struct pass p = {.raw = raw, .amps = amps, .namp = namp, .plan = plan, .kernels = calibrate_kernels_now(),
-                     .sci = sci, .var = var, .mask = mask, .fallback = fallback};
+                     .sci = sci, .var = var, .mask = mask, .fallback = fallback, .signal = signal};
     enum err code = check_gains(amps, namp, err);
     if (code) return code;
     double *level_sum = mem_zarray((size_t)(nblocks * namp), sizeof *level_sum);
@@ -287,14 +336,19 @@ enum err calibrate_frame(const struct raw_rows *raw, const struct amp *amps, int
 
     for (int a = 0; a < namp; a++) fallback[a] = fallback_level(raw, &amps[a]);
     int64_t saturated = 0, no_data = 0;
+    int failed = 0;
     /* Each block writes its own rows and its own slots of the level sums; the counts are integers. */
 #pragma omp parallel for default(none) shared(p, nblocks, ny, nx, namp, level_sum, level_n, mask) schedule(dynamic, 1) \
-    reduction(+ : saturated, no_data)
+    reduction(+ : saturated, no_data) reduction(| : failed)
     for (int64_t b = 0; b < nblocks; b++) {
         int64_t y0, y1;
         row_block(ny, b, &y0, &y1);
-        calibrate_block(&p, y0, y1, level_sum + b * namp, level_n + b * namp);
+        failed |= !calibrate_block(&p, y0, y1, level_sum + b * namp, level_n + b * namp);
         count_masks(mask, y0 * nx, y1 * nx, &saturated, &no_data);
+    }
+    if (failed) {
+        code = ERROR(err, ERR_NOMEM, "no memory to calibrate %lld x %lld pixels", (long long)nx, (long long)ny);
+        goto out;
     }
     memset(ret, 0, sizeof *ret);
     ret->saturated = saturated;

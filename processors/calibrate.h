@@ -20,6 +20,7 @@
 #include "common/instrument.h"
 #include "common/maskbits.h"
 #include "processors/overscan.h"
+#include "processors/rawsignal.h"
 
 /* Planes of a master, borrowed; var and mask may be NULL. Bias [electron], dark [electron/s], flat [relative]. */
 struct master_planes {
@@ -69,6 +70,11 @@ struct calibrate_counts {
  * Threads:  blocks of rows in parallel, each writes its own rows; same bytes for any thread count */
 enum err calibrate_frame(const struct raw_rows *raw, const struct amp *amps, int namp, const struct calibrate_plan *plan,
                          float *sci, float *var, mask_t *mask, struct calibrate_counts *ret, struct error *err);
+
+/* The same with counts that rawsignal.h makes of the raw ones; signal NULL: as above. ERR_NOMEM besides. */
+enum err calibrate_frame_signal(const struct raw_rows *raw, const struct rawsignal *signal, const struct amp *amps, int namp,
+                                const struct calibrate_plan *plan, float *sci, float *var, mask_t *mask, struct calibrate_counts *ret,
+                                struct error *err);
 
 /* ---- kernels, one table per instruction set (calibrate_kernels.c) ---- */
 
