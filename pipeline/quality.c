@@ -126,6 +126,7 @@ void quality_judge(struct quality *q, const struct quality_limits *l, double exp
     if (isfinite(q->sky) && !(q->sky_sigma > 0)) say(q, VERDICT_REJECT, "pixels without noise");
     if (q->saturated > l->saturated_reject) say(q, VERDICT_REJECT, "saturated");
     else if (q->saturated > l->saturated_doubt) say(q, VERDICT_DOUBT, "many pixels saturated");
+    q->blind = q->verdict == VERDICT_REJECT;
     if (q->stars < l->stars_few) say(q, VERDICT_DOUBT, "few stars");
     hold_against(q, q->ellipticity, l->ellipticity_doubt, l->ellipticity_reject, "stars are not round");
     hold_against(q, q->seeing_arcsec, l->seeing_doubt, l->seeing_reject, "bad seeing");

@@ -27,6 +27,7 @@ struct quality {
     double magzero, magzero_err, magzero_rms; /* NaN: no absolute zero point */
     int64_t magzero_stars;
     enum verdict verdict;
+    bool blind;                    /* rejected for its pixels: what was detected on it is not the sky */
     char reasons[256];             /* "few stars; sky saturated" */
 };
 

@@ -200,6 +200,10 @@ static enum err judge(struct exposure *e, struct error *err)
     if (code) return code;
     quality_of_cards(&e->frame.header, &e->quality);
     quality_judge(&e->quality, &e->plan->limits, e->meta.exptime_s);
+    if (e->quality.blind) { /* their rows would be objects of the catalogue */
+        e->detections.n = e->quality.objects = 0;
+        if (header_set_int(&e->catalogue_header, "SEXNFIN", 0, "number of objects")) return ERROR(err, ERR_NOMEM, "no memory for cards");
+    }
     code = quality_cards(&e->quality, &e->frame.header, err);
     return code ? code : quality_cards(&e->quality, &e->catalogue_header, err);
 }

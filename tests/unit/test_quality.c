@@ -49,6 +49,7 @@ static void test_quality__verdicts_have_reasons(void **state)
     q.sky = NAN;
     quality_judge(&q, &l, 30);
     assert_int_equal(q.verdict, VERDICT_REJECT);
+    assert_true(q.blind);
 }
 
 /* Each limit alone turns the verdict, and a limit of 0 is none. */
@@ -100,6 +101,7 @@ static void test_quality__each_limit_counts(void **state)
         quality_judge(&q, &limit[i].l, 30);
         assert_int_equal(q.verdict, limit[i].verdict);
         assert_non_null(strstr(q.reasons, limit[i].reason));
+        assert_int_equal(q.blind, limit[i].verdict == VERDICT_REJECT && i < 4); /* pixels, not stars or seeing */
     }
     strcpy(q.astrom_status, "failed");
     quality_judge(&q, &none, 30);
