@@ -2,7 +2,7 @@
 
 /* One row per verb; each verb's function lives in catalog/verb_NAME.c. */
 const struct verb catalog_verbs[] = {
-    {"db", verb_db, "up|down|status|url|psql [...]|migrate|backup FILE|restore FILE", "the catalogue's database: a private one, or that of DATABASE_URL"},
+    {"db", verb_db, "up|down|status|url|psql [...]|migrate|token add|list|revoke|backup FILE|restore FILE", "the catalogue's database: a private one, or that of DATABASE_URL"},
     {"associate", verb_associate, "--night YYYYMMDD", "detections of a night to objects, rebuilt in a fixed order"},
     {"serve", verb_serve, "[--serve-port N] [--url-file FILE]", "the catalogue over HTTP: cone search, light curves, a page"},
     {"ingest", verb_ingest, "FILE..._cat.fits | --stdin", "store catalogues of reduce, each exactly once"},

@@ -206,9 +206,9 @@ enum err discovery_routes(struct discovery *d, struct error *err)
         http_handler handler;
         int flags;
     } routes[] = {
-        {"GET", "/sia2/capabilities", capabilities, HTTP_INLINE},     {"GET", "/sia2/availability", availability, 0},
-        {"GET", "/datalink/capabilities", capabilities, HTTP_INLINE}, {"GET", "/datalink/availability", availability, 0},
-        {"GET", "/soda/capabilities", capabilities, HTTP_INLINE},     {"GET", "/soda/availability", availability, 0},
+        {"GET", "/sia2/capabilities", capabilities, HTTP_INLINE},     {"GET", "/sia2/availability", availability, HTTP_PUBLIC},
+        {"GET", "/datalink/capabilities", capabilities, HTTP_INLINE}, {"GET", "/datalink/availability", availability, HTTP_PUBLIC},
+        {"GET", "/soda/capabilities", capabilities, HTTP_INLINE},     {"GET", "/soda/availability", availability, HTTP_PUBLIC},
         {"GET", "/datalink/links", datalink_links, 0},                {"POST", "/datalink/links", datalink_links, 0},
         {"GET", "/datalink", datalink_links, 0},                      {"GET", "/soda/sync", soda_sync, HTTP_SLOW},
         {"POST", "/soda/sync", soda_sync, HTTP_SLOW},                 {"GET", "/soda", soda_sync, HTTP_SLOW},

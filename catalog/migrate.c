@@ -105,6 +105,7 @@ enum err migrate(struct db *db, int *ret_applied, void (*done)(const struct migr
         if (done) done(&list[i]);
     }
     if (!e) e = schema_publish(db, err);
+    if (!e) e = db_query(db, "SELECT roles_grant()", 0, NULL, NULL, err);
     if (!e && ret_applied) *ret_applied = count;
     return e;
 }

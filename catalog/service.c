@@ -182,7 +182,7 @@ enum err service_routes(struct service *s, struct error *err)
         int flags;
     } routes[] = {
         {"GET", "/healthz", health, HTTP_INLINE},   {"GET", "/health", health, HTTP_INLINE},
-        {"GET", "/readyz", ready, 0},               {"GET", "/ready", ready, 0},
+        {"GET", "/readyz", ready, HTTP_PUBLIC},               {"GET", "/ready", ready, HTTP_PUBLIC},
         {"GET", "/metrics", metrics, HTTP_INLINE},  {"GET", "/actuator/prometheus", metrics, HTTP_INLINE},
         {"GET", "/", page, HTTP_INLINE},            {"GET", "/scs/{table}", cone_search, 0},
         {"POST", "/scs/{table}", cone_search, 0},   {"GET", "/v1/objects/{id}/lightcurve", lightcurve_of_object, 0},

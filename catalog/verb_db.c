@@ -9,6 +9,7 @@
 #include "catalog/embedded.h"
 #include "catalog/migrate.h"
 #include "common/atomicfile.h"
+#include "common/auth.h"
 #include "common/child.h"
 #include "common/db.h"
 #include "common/log.h"
@@ -16,6 +17,9 @@
 struct job {
     struct cli cli;
     bool tcp, force;
+    const char *scopes;      /* of a token */
+    double days;
+    int per_hour;
     struct error err;
 };
 
@@ -245,6 +249,50 @@ static enum err db_restore(struct job *j, const char *file)
     return x ? x : migrate_now(j, &applied);
 }
 
+/* ---- tokens -------------------------------------------------------------------------------------------------------- */
+
+static enum err token_add(struct job *j, struct db *db, const char *name)
+{
+    unsigned scopes = 0;
+    char token[AUTH_TOKEN_SIZE];
+    enum err x = auth_scopes_parse(j->scopes ? j->scopes : "read", &scopes, &j->err);
+    if (!x && (!scopes || !(j->days >= 0) || j->per_hour < 0))
+        x = ERROR(&j->err, ERR_USAGE, "a token needs a scope, and neither --days nor --per-hour below 0");
+    if (!x) x = auth_token_add(db, name, scopes, j->days, j->per_hour, token, &j->err);
+    if (!x) printf("%s\n", token);
+    if (!x) log_text(LOG_INFO, "this token is shown once and kept nowhere: store it now");
+    return x;
+}
+
+static enum err token_list(struct job *j, struct db *db)
+{
+    struct db_result *r = NULL;
+    enum err x = db_query(db, "SELECT token_id, name, scopes, per_hour, coalesce(to_char(expires_at, 'YYYY-MM-DD'), 'never'),"
+                              " CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= now() THEN 'expired' ELSE 'good' END,"
+                              " coalesce(to_char(last_used_at, 'YYYY-MM-DD HH24:MI'), '-') FROM api_token ORDER BY created_at, token_id",
+                          0, NULL, &r, &j->err);
+    char scopes[64];
+    if (!x) printf("%-12s  %-20s  %-28s  %9s  %-10s  %-7s  %s\n", "id", "name", "scopes", "per hour", "expires", "state", "last used");
+    for (int64_t i = 0; !x && i < db_nrow(r); i++)
+        printf("%-12s  %-20s  %-28s  %9s  %-10s  %-7s  %s\n", db_text(r, i, 0), db_text(r, i, 1), auth_scopes_text((unsigned)db_i64(r, i, 2), scopes, sizeof scopes),
+               db_i64(r, i, 3) ? db_text(r, i, 3) : "-", db_text(r, i, 4), db_text(r, i, 5), db_text(r, i, 6));
+    db_result_free(r);
+    return x;
+}
+
+static enum err db_token(struct job *j)
+{
+    const struct cli_strings *o = &j->cli.operands;
+    const char *what = o->n > 1 ? o->v[1] : "";
+    bool add = !strcmp(what, "add") && o->n == 3, revoke = !strcmp(what, "revoke") && o->n == 3, list = !strcmp(what, "list") && o->n == 2;
+    struct db *db = NULL;
+    if (!add && !revoke && !list) return ERROR(&j->err, ERR_USAGE, "'db token' is one of: add NAME [--scopes read,upload] [--days N] [--per-hour N], list, revoke NAME");
+    enum err x = open_database(j, &db);
+    if (!x) x = add ? token_add(j, db, o->v[2]) : revoke ? auth_token_revoke(db, o->v[2], &j->err) : token_list(j, db);
+    db_close(db);
+    return x;
+}
+
 /* ---- the verb ------------------------------------------------------------------------------------------------------ */
 
 static enum err wants_file(struct job *j, enum err (*act)(struct job *, const char *), const char *sub)
@@ -262,22 +310,26 @@ static enum err dispatch(struct job *j)
     const char *sub = j->cli.operands.n ? j->cli.operands.v[0] : "";
     if (!strcmp(sub, "backup")) return wants_file(j, db_backup, sub);
     if (!strcmp(sub, "restore")) return wants_file(j, db_restore, sub);
+    if (!strcmp(sub, "token")) return db_token(j);
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
         if (!strcmp(sub, plain[i].name))
             return j->cli.operands.n == 1 ? plain[i].act(j) : ERROR(&j->err, ERR_USAGE, "'db %s' takes no operands", sub);
     ERROR(&j->err, ERR_USAGE, *sub ? "unknown 'db %s'" : "what should be done with the database?%s", sub);
-    error_hint(&j->err, "one of up, down, status, url, psql, migrate, backup, restore");
+    error_hint(&j->err, "one of up, down, status, url, psql, migrate, token, backup, restore");
     return ERR_USAGE;
 }
 
 int verb_db(int argc, char **argv)
 {
-    static const struct verb verb = {"db", verb_db, "up|down|status|url|psql [...]|migrate|backup FILE|restore FILE",
+    static const struct verb verb = {"db", verb_db, "up|down|status|url|psql [...]|migrate|token add|list|revoke|backup FILE|restore FILE",
                                      "the catalogue's database: a private one, or that of DATABASE_URL"};
     struct job j = {.err = ERROR_INIT};
     const struct cli_option options[] = {
         {"--tcp", CLI_FLAG, &j.tcp, NULL, "up, url: print the URL of the loopback port, with its password"},
         {"--force", CLI_FLAG, &j.force, NULL, "restore: replace the private database"},
+        {"--scopes", CLI_STRING, &j.scopes, "LIST", "token add: of read, upload, ingest, submit, admin [read]"},
+        {"--days", CLI_DOUBLE, &j.days, "N", "token add: until it expires [never]"},
+        {"--per-hour", CLI_INT, &j.per_hour, "N", "token add: requests at most [no limit]"},
         {0},
     };
     bool psql = argc > 1 && !strcmp(argv[1], "psql"); /* what follows is psql's own */

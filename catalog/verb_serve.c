@@ -1,4 +1,5 @@
 /* nightshift serve: the catalogue over HTTP until SIGTERM or SIGINT. */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,9 +11,11 @@
 #include "catalog/discovery.h"
 #include "catalog/service.h"
 #include "common/atomicfile.h"
+#include "common/auth.h"
 #include "common/db_pool.h"
 #include "common/httpd.h"
 #include "common/log.h"
+#include "common/text.h"
 
 static const double DRAIN_S = 50; /* of the 60 s of grace; 5 are spent unready before, 5 are left */
 
@@ -67,6 +70,27 @@ static void publish_site(const struct service *s, const struct discovery *d, con
     if (e) log_event(LOG_WARN, "ivoa.obscore keeps its addresses", LOG_STR("why", err.message));
 }
 
+/* A PEM file's text; the caller frees it. NULL and *e set when it cannot be read. */
+static char *read_pem(const char *path, enum err *e, struct error *err)
+{
+    char *text = text_read_file(path, 1 << 20, NULL);
+    if (!text) {
+        *e = error_from_errno(err, errno, path, "read");
+        error_hint(err, "serve.tls_certificate and serve.tls_key name PEM files, both or none");
+    }
+    return text;
+}
+
+static enum err read_tls(const struct settings *t, struct httpd_options *o, struct error *err)
+{
+    const char *certificate = settings_string(t, SET_SERVE_TLS_CERTIFICATE), *key = settings_string(t, SET_SERVE_TLS_KEY);
+    enum err e = ERR_OK;
+    if (!*certificate && !*key) return ERR_OK;
+    o->tls_certificate = read_pem(certificate, &e, err);
+    if (!e) o->tls_key = read_pem(key, &e, err);
+    return e;
+}
+
 static int serve(struct cli *c, const char *url_file)
 {
     struct error err = ERROR_INIT;
@@ -74,18 +98,26 @@ static int serve(struct cli *c, const char *url_file)
                         .maxrec_limit = settings_int(c->settings, SET_SERVE_MAXREC_LIMIT)};
     struct httpd_options o = {.bind = settings_string(c->settings, SET_SERVE_BIND), .port = (int)settings_int(c->settings, SET_SERVE_PORT),
                               .workers = (int)settings_int(c->settings, SET_SERVE_WORKERS), .server = "nightshift/" NIGHTSHIFT_VERSION,
-                              .connections = (int)settings_int(c->settings, SET_SERVE_CONNECTIONS)};
+                              .connections = (int)settings_int(c->settings, SET_SERVE_CONNECTIONS),
+                              .connections_per_ip = (int)settings_int(c->settings, SET_SERVE_PER_ADDRESS),
+                              .trust_proxy = settings_bool(c->settings, SET_SERVE_TRUST_PROXY)};
     struct discovery d;
     char *database = NULL, url[128];
     int signal_number = 0, code = EXIT_ALL_GOOD;
+    struct auth_options who = {.anonymous_per_hour = settings_int(c->settings, SET_SERVE_ANONYMOUS_PER_HOUR), .needed = SCOPE_READ};
+    struct auth *auth = NULL;
     sigset_t set = stop_signals();
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before the first thread, so that only sigwait() sees them */
     signal(SIGPIPE, SIG_IGN);
-    enum err e = db_url_ready(c->settings, &database, &err);
+    enum err e = read_tls(c->settings, &o, &err);
+    if (!e) e = auth_scopes_parse(settings_string(c->settings, SET_SERVE_ANONYMOUS), &who.anonymous, &err);
+    if (!e) e = db_url_ready(c->settings, &database, &err);
     if (!e) {
-        s.httpd = httpd_new(&o);
-        s.pool = db_pool_new(database, "nightshift serve", o.workers);
-        e = s.httpd && s.pool ? service_routes(&s, &err) : ERROR(&err, ERR_NOMEM, "could not start the service: out of memory");
+        who.pool = s.pool = db_pool_new(database, "nightshift serve", o.workers);
+        o.gate_user = auth = s.pool ? auth_new(&who) : NULL;
+        o.gate = auth_gate;
+        s.httpd = auth ? httpd_new(&o) : NULL;
+        e = s.httpd ? service_routes(&s, &err) : ERROR(&err, ERR_NOMEM, "could not start the service: out of memory");
     }
     if (!e) {
         d = discovery_of(&s, c->settings);
@@ -93,7 +125,7 @@ static int serve(struct cli *c, const char *url_file)
     }
     if (!e) e = httpd_start(s.httpd, &err);
     if (!e) {
-        snprintf(url, sizeof url, strchr(o.bind, ':') ? "http://[%s]:%d" : "http://%s:%d", o.bind, httpd_port(s.httpd));
+        snprintf(url, sizeof url, strchr(o.bind, ':') ? "http%s://[%s]:%d" : "http%s://%s:%d", o.tls_key ? "s" : "", o.bind, httpd_port(s.httpd));
         publish_site(&s, &d, url);
         if (url_file) e = write_url(url_file, url, &err);
     }
@@ -105,8 +137,11 @@ static int serve(struct cli *c, const char *url_file)
         code = cli_fail(c, &err);
     }
     httpd_free(s.httpd);
+    auth_free(auth);
     db_pool_free(s.pool);
     service_release(&s);
+    free((char *)(uintptr_t)o.tls_certificate);
+    free((char *)(uintptr_t)o.tls_key);
     free(database);
     return code;
 }

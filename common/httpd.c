@@ -24,7 +24,9 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
+#include "common/httpd_guard.h"
 #include "common/log.h"
 #include "common/metrics.h"
 
@@ -33,6 +35,8 @@
 #define PARAMS_MAX     64
 #define HEADERS_MAX    16
 #define STREAM_BLOCK   (32 * 1024)
+#define SLOW_REQUEST_S 5.0
+#define GZIP_LEAST     1024
 
 struct route {
     char method[8];
@@ -56,6 +60,7 @@ struct http_response {
     size_t start, used, capacity; /* they are data[start .. start + used) */
     struct pair trailer;
     struct MHD_Response *stream;     /* while it is sent; the trailer is added to it */
+    z_stream *z;             /* of a compressed answer under way */
     int fd;                  /* of a file to send instead; -1: none */
     int64_t offset, length;
 };
@@ -67,6 +72,9 @@ struct http_request {
     char *path;
     char method[8];
     char id[64];
+    char identity[64];
+    unsigned scopes;
+    bool gated;                      /* the gate has let it in */
     struct pair params[PARAMS_MAX];  /* query and form */
     int nparams;
     struct pair path_params[SEGMENTS_MAX];
@@ -112,6 +120,8 @@ struct httpd {
     int active;                      /* dispatched and not completed; atomic */
     bool stopping, draining;         /* atomic */
     uint64_t serial;
+    struct guard *guard;
+    char *certificate, *key;
 };
 
 /* ---- small pieces ---------------------------------------------------------------------------------------------- */
@@ -148,6 +158,8 @@ static void request_release(struct http_request *r)
     pairs_release(r->response.headers, r->response.nheaders);
     pairs_release(&r->response.trailer, 1);
     if (r->response.fd >= 0) close(r->response.fd);
+    if (r->response.z) deflateEnd(r->response.z);
+    free(r->response.z);
     if (r->body_fd >= 0) close(r->body_fd);
     free(r->response.data);
     free(r->body);
@@ -245,6 +257,21 @@ static void request_id(struct http_request *r)
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
 
+static bool make_room(struct http_response *w, size_t size)
+{
+    if (w->start + w->used + size <= w->capacity) return true;
+    if (w->start) memmove(w->data, w->data + w->start, w->used);
+    w->start = 0;
+    if (w->used + size <= w->capacity) return true;
+    size_t capacity = w->capacity ? w->capacity : 4096;
+    while (capacity < w->used + size) capacity *= 2;
+    char *grown = realloc(w->data, capacity);
+    if (!grown) return false;
+    w->data = grown;
+    w->capacity = capacity;
+    return true;
+}
+
 static void account(struct http_request *r)
 {
     char labels[160];
@@ -254,8 +281,9 @@ static void account(struct http_request *r)
     snprintf(labels, sizeof labels, "route=\"%s\"", route);
     double elapsed = clock_seconds() - r->started;
     metric_observe(metric_get(METRIC_HISTOGRAM, "nightshift_http_request_seconds", labels, "time to the whole answer"), elapsed);
-    if (log_enabled(LOG_DEBUG))
-        log_event(LOG_DEBUG, "http request", LOG_STR("method", r->method), LOG_STR("path", r->path), LOG_INT("status", r->response.status),
+    enum log_level level = r->response.status >= 500 ? LOG_WARN : elapsed > SLOW_REQUEST_S ? LOG_INFO : LOG_DEBUG;
+    if (log_enabled(level))
+        log_event(level, "http request", LOG_STR("method", r->method), LOG_STR("path", r->path), LOG_INT("status", r->response.status),
                   LOG_DOUBLE("elapsed_ms", elapsed * 1e3), LOG_STR("request_id", r->id));
 }
 
@@ -264,6 +292,8 @@ static void add_headers(struct http_request *r, struct MHD_Response *m)
     for (int i = 0; i < r->response.nheaders; i++) MHD_add_response_header(m, r->response.headers[i].name, r->response.headers[i].value);
     MHD_add_response_header(m, "X-Request-Id", r->id);
     MHD_add_response_header(m, "Access-Control-Allow-Origin", "*");
+    MHD_add_response_header(m, "Access-Control-Expose-Headers", "ETag, Location, Content-Range, Content-Disposition, Retry-After, X-Request-Id, X-Overflow-Limit");
+    MHD_add_response_header(m, "X-Content-Type-Options", "nosniff");
     if (r->server->opt.server) MHD_add_response_header(m, "Server", r->server->opt.server);
     if (httpd_draining(r->server)) MHD_add_response_header(m, "Connection", "close");
 }
@@ -283,6 +313,7 @@ static enum MHD_Result queue_file(struct http_request *r)
 static enum MHD_Result queue_whole(struct http_request *r)
 {
     struct http_response *w = &r->response;
+    guard_stage(r->connection, GUARD_ANSWER);
     if (w->fd >= 0) return queue_file(r);
     struct MHD_Response *m = MHD_create_response_from_buffer(w->used, w->data ? w->data : (char *)"", MHD_RESPMEM_MUST_FREE);
     if (!w->data) m = MHD_create_response_from_buffer(0, (char *)"", MHD_RESPMEM_PERSISTENT);
@@ -331,6 +362,7 @@ static ssize_t stream_read(void *user, uint64_t pos, char *buf, size_t max)
 
 static enum MHD_Result queue_stream(struct http_request *r)
 {
+    guard_stage(r->connection, GUARD_ANSWER);
     struct MHD_Response *m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, r, NULL);
     if (!m) return MHD_NO;
     add_headers(r, m);
@@ -348,11 +380,137 @@ static void wake(struct http_request *r)
     MHD_resume_connection(r->connection);
 }
 
+/* ---- compression and validators ---------------------------------------------------------------------------------- */
+
+static const char *header_set(const struct http_response *w, const char *name)
+{
+    for (int i = 0; i < w->nheaders; i++)
+        if (!strcasecmp(w->headers[i].name, name)) return w->headers[i].value;
+    return NULL;
+}
+
+/* "gzip" in Accept-Encoding without q=0. */
+static bool takes_gzip(const struct http_request *r)
+{
+    const char *p = http_header_in(r, "Accept-Encoding");
+    while (p && (p = strcasestr(p, "gzip"))) {
+        p += 4;
+        while (*p == ' ') p++;
+        if (*p != ';') return true;
+        while (*p == ';' || *p == ' ') p++;
+        return strncmp(p, "q=0", 3) || (p[3] == '.' && strspn(p + 4, "0") != strcspn(p + 4, ", "));
+    }
+    return false;
+}
+
+static bool worth_gzip(const struct http_request *r)
+{
+    const char *type = header_set(&r->response, "Content-Type");
+    if (!type || header_set(&r->response, "Content-Encoding") || !takes_gzip(r)) return false;
+    return !strncmp(type, "text/", 5) || strstr(type, "xml") || strstr(type, "json") || strstr(type, "votable");
+}
+
+static bool deflate_start(struct http_response *w)
+{
+    w->z = calloc(1, sizeof *w->z);
+    if (w->z && deflateInit2(w->z, Z_BEST_SPEED, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK) {
+        http_header_out(w, "Content-Encoding", "gzip");
+        http_header_out(w, "Vary", "Accept-Encoding");
+        return true;
+    }
+    free(w->z);
+    w->z = NULL;
+    return false;
+}
+
+/* Compress `size` bytes to the end of the buffer, which holds at most `limit`. Returned: bytes taken, -1: no memory. */
+static ssize_t deflate_some(struct http_response *w, const char *data, size_t size, size_t limit, int flush)
+{
+    size_t taken = 0;
+    for (;;) {
+        size_t room = w->used < limit ? limit - w->used : 0;
+        if (!room) return (ssize_t)taken;
+        if (room > 16384) room = 16384;
+        if (!make_room(w, room)) return -1;
+        w->z->next_in = (Bytef *)(uintptr_t)(data + taken);
+        w->z->avail_in = (uInt)(size - taken);
+        w->z->next_out = (Bytef *)w->data + w->start + w->used;
+        w->z->avail_out = (uInt)room;
+        int code = deflate(w->z, flush);
+        taken = size - w->z->avail_in;
+        w->used += room - w->z->avail_out;
+        if (code == Z_STREAM_END || (flush == Z_NO_FLUSH && taken == size && w->z->avail_out)) return (ssize_t)taken;
+        if (code != Z_OK && code != Z_BUF_ERROR) return -1;
+    }
+}
+
+/* Everything written so far goes through the compressor, what follows too. Without memory the answer stays as it is. */
+static void compress_from_here(struct http_response *w, int flush)
+{
+    char *plain = w->data;
+    size_t start = w->start, size = w->used, capacity = w->capacity;
+    if (!deflate_start(w)) return;
+    w->data = NULL;
+    w->start = w->used = w->capacity = 0;
+    if (deflate_some(w, plain + start, size, SIZE_MAX, flush) == (ssize_t)size) {
+        free(plain);
+        return;
+    }
+    free(w->data);
+    w->data = plain;
+    w->start = start;
+    w->used = size;
+    w->capacity = capacity;
+    deflateEnd(w->z);
+    free(w->z);
+    w->z = NULL;
+    http_header_out(w, "Content-Encoding", "identity");
+}
+
+/* 64 bits of the content: four lanes of multiplications, mixed at the end. No secret, no security. */
+static uint64_t content_hash(const char *p, size_t n)
+{
+    uint64_t lane[4] = {0x9e3779b97f4a7c15u, 0xc2b2ae3d27d4eb4fu, 0x165667b19e3779f9u, n}, word;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        for (int k = 0; k < 4; k++) {
+            memcpy(&word, p + i + 8 * k, 8);
+            lane[k] = (lane[k] ^ word) * 0x9fb21c651e98df25u;
+            lane[k] ^= lane[k] >> 29;
+        }
+    for (; i < n; i++) lane[3] = (lane[3] ^ (unsigned char)p[i]) * 0x100000001b3u;
+    uint64_t h = lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7;
+    h = (h ^ h >> 32) * 0x9fb21c651e98df25u;
+    return h ^ h >> 29;
+}
+
+/* A whole, good answer to GET: its ETag, and 304 instead of it when the client has it. */
+static void validate(struct http_request *r)
+{
+    struct http_response *w = &r->response;
+    char etag[32];
+    if (w->status != 200 || !w->used || w->fd >= 0 || strcmp(r->method, "GET") || header_set(w, "ETag")) return;
+    snprintf(etag, sizeof etag, "W/\"%016llx\"", (unsigned long long)content_hash(w->data + w->start, w->used));
+    http_header_out(w, "ETag", etag);
+    const char *have = http_header_in(r, "If-None-Match");
+    if (!have || (strcmp(have, "*") && !strstr(have, etag + 2))) return;
+    w->status = 304;
+    w->used = 0;
+}
+
 static void finish(struct http_request *r)
 {
     pthread_mutex_lock(&r->lock);
-    if (r->state == RUNNING) r->state = WHOLE;
-    else if (r->state == STREAM) r->state = STREAM_DONE;
+    if (r->state == RUNNING) {
+        if (!r->gone) {
+            validate(r);
+            if (r->response.used >= GZIP_LEAST && r->response.fd < 0 && worth_gzip(r)) compress_from_here(&r->response, Z_FINISH);
+        }
+        r->state = WHOLE;
+    } else if (r->state == STREAM) {
+        bool whole = !r->response.z || deflate_some(&r->response, "", 0, SIZE_MAX, Z_FINISH) == 0;
+        r->state = whole ? STREAM_DONE : BROKEN;
+    }
     wake(r);
     pthread_mutex_unlock(&r->lock);
     account(r);
@@ -388,6 +546,13 @@ static bool stays_deferred(struct http_request *r, bool *ret_again)
     return deferred && !*ret_again;
 }
 
+static bool let_in(struct http_request *r)
+{
+    const struct httpd_options *o = &r->server->opt;
+    if (!o->gate || r->gated || (r->route->flags & HTTP_PUBLIC)) return true;
+    return r->gated = o->gate(r, &r->response, o->gate_user);
+}
+
 static void work_on(struct http_request *r)
 {
     bool again = true;
@@ -396,7 +561,7 @@ static void work_on(struct http_request *r)
         bool gone = r->gone;
         r->state = RUNNING;
         pthread_mutex_unlock(&r->lock);
-        if (!gone) r->route->handler(r, &r->response, r->route->user);
+        if (!gone && let_in(r)) r->route->handler(r, &r->response, r->route->user);
         if (stays_deferred(r, &again)) return;
     }
     finish(r);
@@ -455,13 +620,24 @@ static size_t body_limit(const struct http_request *r)
     return r->route && (r->route->flags & HTTP_UPLOAD) ? r->server->opt.upload_limit : r->server->opt.body_limit;
 }
 
+/* A browser asks before it sends what a form could not (Fetch standard, CORS-preflight). */
+static void preflight(struct http_response *w)
+{
+    w->status = 204;
+    http_header_out(w, "Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE, OPTIONS");
+    http_header_out(w, "Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match, If-Range, Range, X-Request-Id");
+    http_header_out(w, "Access-Control-Max-Age", "86400");
+}
+
 static enum MHD_Result dispatch(struct httpd *h, struct http_request *r)
 {
     r->dispatched = true;
     __atomic_add_fetch(&h->active, 1, __ATOMIC_RELAXED);
     take_form(r);
     r->state = RUNNING;
-    if (r->too_large) http_error(&r->response, 413, "the request body is larger than %zu bytes", body_limit(r));
+    guard_stage(r->connection, GUARD_WORK);
+    if (!r->route && r->other_method && !strcmp(r->method, "OPTIONS")) preflight(&r->response);
+    else if (r->too_large) http_error(&r->response, 413, "the request body is larger than %zu bytes", body_limit(r));
     else if (!r->route && r->other_method) http_error(&r->response, 405, "%s is not allowed on %s", r->method, r->path);
     else if (!r->route) http_error(&r->response, 404, "nothing is at %s", r->path);
     else if (r->route->flags & HTTP_INLINE) r->route->handler(r, &r->response, r->route->user);
@@ -578,6 +754,7 @@ static enum MHD_Result access_handler(void *user, struct MHD_Connection *connect
     struct http_request *r = *con_cls;
     if (!r) {
         *con_cls = r = request_new(h, connection, url, method);
+        guard_stage(connection, GUARD_BODY);
         return r ? MHD_YES : MHD_NO;
     }
     if (*size) {
@@ -596,10 +773,11 @@ static enum MHD_Result access_handler(void *user, struct MHD_Connection *connect
 
 static void completed(void *user, struct MHD_Connection *connection, void **con_cls, enum MHD_RequestTerminationCode code)
 {
-    (void)connection, (void)code;
+    (void)code;
     struct httpd *h = user;
     struct http_request *r = *con_cls;
     if (!r) return;
+    guard_stage(connection, GUARD_IDLE);
     *con_cls = NULL;
     if (r->dispatched) __atomic_sub_fetch(&h->active, 1, __ATOMIC_RELAXED);
     pthread_mutex_lock(&r->lock);
@@ -650,6 +828,11 @@ struct httpd *httpd_new(const struct httpd_options *opt)
     if (!h->opt.slow_queue) h->opt.slow_queue = 64;
     if (!h->opt.body_limit) h->opt.body_limit = 1 << 20;
     if (!h->opt.upload_limit) h->opt.upload_limit = 256 << 20;
+    if (!(h->opt.header_deadline_s > 0)) h->opt.header_deadline_s = 10;
+    if (!(h->opt.body_deadline_s > 0)) h->opt.body_deadline_s = 60;
+    if (!(h->opt.slow_rate > 0)) h->opt.slow_rate = 1024;
+    if (opt->tls_certificate) h->certificate = strdup(opt->tls_certificate);
+    if (opt->tls_key) h->key = strdup(opt->tls_key);
     h->bind = strdup(opt->bind ? opt->bind : "127.0.0.1");
     h->listen_fd = -1;
     pthread_mutex_init(&h->lock, NULL);
@@ -710,17 +893,26 @@ enum err httpd_start(struct httpd *h, struct error *err)
     enum err e = listen_on(h, err);
     if (e) return e;
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
+    if (h->certificate && h->key) flags |= MHD_USE_TLS;
+    h->guard = guard_new(&(struct guard_options){h->opt.header_deadline_s, h->opt.body_deadline_s, h->opt.slow_rate});
+    if (!h->guard) return ERROR(err, ERR_NOMEM, "could not start the watch over connections");
     struct MHD_OptionItem options[] = {
         {MHD_OPTION_LISTEN_SOCKET, h->listen_fd, NULL},
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)quiet, NULL},
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)completed, h},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)guard_connection, h->guard},
         {MHD_OPTION_CONNECTION_LIMIT, h->opt.connections, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, h->opt.idle_timeout_s, NULL},
         {MHD_OPTION_PER_IP_CONNECTION_LIMIT, h->opt.connections_per_ip, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, 64 * 1024, NULL},
-        {h->opt.network_threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, h->opt.network_threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
+        {MHD_OPTION_END, 0, NULL}, {MHD_OPTION_END, 0, NULL}, {MHD_OPTION_END, 0, NULL}, {MHD_OPTION_END, 0, NULL},
     };
+    int last = (int)(sizeof options / sizeof options[0]) - 4;
+    if (h->opt.network_threads > 1) options[last++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, h->opt.network_threads, NULL};
+    if (flags & MHD_USE_TLS) {
+        options[last++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, h->certificate};
+        options[last++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, h->key};
+    }
     h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, access_handler, h, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     if (!h->daemon) return ERROR(err, ERR_IO, "could not start the HTTP server on %s port %d", h->bind, h->port);
     if (!crew_start(&h->crews[0]) || !crew_start(&h->crews[1])) return ERROR(err, ERR_NOMEM, "could not start a worker thread");
@@ -770,6 +962,9 @@ void httpd_free(struct httpd *h)
     if (h->daemon && !httpd_draining(h)) httpd_drain(h, 0);
     stop_workers(h);
     if (h->daemon) MHD_stop_daemon(h->daemon);
+    guard_free(h->guard);
+    free(h->certificate);
+    free(h->key);
     if (h->listen_fd >= 0 && !h->daemon) close(h->listen_fd);
     for (int i = 0; i < h->nroutes; i++) free(h->routes[i].pattern);
     for (int i = 0; i < 2; i++) {
@@ -862,6 +1057,40 @@ bool http_client_gone(struct http_request *r)
     return n == 0 || (n < 0 && e != EAGAIN && e != EWOULDBLOCK && e != EINTR);
 }
 
+const char *http_client_address(const struct http_request *r, char *buf, size_t size)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const char *forwarded = r->server->opt.trust_proxy ? http_header_in(r, "X-Forwarded-For") : NULL;
+    buf[0] = 0;
+    if (forwarded) { /* each proxy appends whom it talks to: the last one is ours */
+        const char *last = strrchr(forwarded, ',');
+        last = last ? last + 1 : forwarded;
+        while (*last == ' ') last++;
+        snprintf(buf, size, "%.*s", (int)strcspn(last, " "), last);
+    } else if (info && info->client_addr->sa_family == AF_INET) {
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)info->client_addr)->sin_addr, buf, (socklen_t)size);
+    } else if (info && info->client_addr->sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)info->client_addr)->sin6_addr, buf, (socklen_t)size);
+    }
+    return buf;
+}
+
+void http_set_identity(struct http_request *r, const char *identity, unsigned scopes)
+{
+    snprintf(r->identity, sizeof r->identity, "%s", identity);
+    r->scopes = scopes;
+}
+
+const char *http_identity(const struct http_request *r)
+{
+    return r->identity;
+}
+
+unsigned http_scopes(const struct http_request *r)
+{
+    return r->server->opt.gate ? r->scopes : ~0u;
+}
+
 void http_status(struct http_response *w, int status)
 {
     w->status = status;
@@ -883,21 +1112,6 @@ void http_header_out(struct http_response *w, const char *name, const char *valu
 static struct http_request *request_of(struct http_response *w)
 {
     return (struct http_request *)((char *)w - offsetof(struct http_request, response));
-}
-
-static bool make_room(struct http_response *w, size_t size)
-{
-    if (w->start + w->used + size <= w->capacity) return true;
-    if (w->start) memmove(w->data, w->data + w->start, w->used);
-    w->start = 0;
-    if (w->used + size <= w->capacity) return true;
-    size_t capacity = w->capacity ? w->capacity : 4096;
-    while (capacity < w->used + size) capacity *= 2;
-    char *grown = realloc(w->data, capacity);
-    if (!grown) return false;
-    w->data = grown;
-    w->capacity = capacity;
-    return true;
 }
 
 /* Append at most what the buffer may hold. Called with the lock held. Returned: bytes taken, -1: no memory. */
@@ -951,12 +1165,15 @@ bool http_write(struct http_response *w, const void *data, size_t size)
     }
     pthread_mutex_lock(&r->lock);
     while (size && !r->gone && r->state != BROKEN) {
-        ssize_t n = append(w, p, size);
+        ssize_t n = w->z ? deflate_some(w, p, size, HTTP_BUFFER, Z_NO_FLUSH) : append(w, p, size);
         if (n < 0) break;
         p += n;
         size -= (size_t)n;
         if (!size) break;
-        if (r->state == RUNNING) r->state = STREAM;
+        if (r->state == RUNNING) {
+            if (worth_gzip(r)) compress_from_here(w, Z_NO_FLUSH);
+            r->state = STREAM;
+        }
         wake(r);
         wait_for_reader(r);
     }

@@ -9,6 +9,10 @@
  * client is slow (back-pressure to the database) and returns false when the client has left. A handler that fails
  * while streaming calls http_abort(): the connection is dropped without the final chunk, so that a client can see it.
  *
+ * What a client may expect of every answer: gzip when it asks for it and the document is text; a weak ETag of the content of
+ * whole answers to GET, and 304 when it has that one; X-Request-Id, its own or ours, also in our log; CORS for everybody.
+ * What it may not do: hold a connection without using it (httpd_guard.h), or more than its share of them.
+ *
  * Properties: (1) memory per request is bounded; (2) a full queue answers 503 with Retry-After at once; (3) routes marked
  * HTTP_INLINE run in the network thread and must not block: health and metrics answer while every worker is busy;
  * (4) a handler that waits for something else defers its request and costs no thread meanwhile.
@@ -31,10 +35,14 @@ struct http_response;
 enum http_route_flags {
     HTTP_INLINE = 1,         /* in the network thread */
     HTTP_SLOW = 2,           /* by the slow crew: long queries do not keep short ones waiting */
-    HTTP_UPLOAD = 4          /* bodies up to upload_limit; beyond body_limit they lie in an unlinked temporary file */
+    HTTP_UPLOAD = 4,         /* bodies up to upload_limit; beyond body_limit they lie in an unlinked temporary file */
+    HTTP_PUBLIC = 8          /* the gate is not asked: descriptions of the service, which clients read before they know who they are */
 };
 
 typedef void (*http_handler)(struct http_request *request, struct http_response *response, void *user);
+/* Asked in the worker before a handler that is neither HTTP_INLINE nor HTTP_PUBLIC. Returned: true to go on; false when it
+ * has answered itself. */
+typedef bool (*http_gate)(struct http_request *request, struct http_response *response, void *user);
 
 struct httpd_options {
     const char *bind;        /* "127.0.0.1", "0.0.0.0", "::" */
@@ -50,6 +58,13 @@ struct httpd_options {
     size_t body_limit;       /* 0: 1 MiB */
     size_t upload_limit;     /* 0: 256 MiB */
     const char *server;      /* value of the Server header */
+    double header_deadline_s;/* for a whole request header; 0: 10 */
+    double body_deadline_s;  /* from when on a body must come at slow_rate; 0: 60 */
+    double slow_rate;        /* bytes/s a body or an answer must move at; 0: 1024 */
+    bool trust_proxy;        /* the client is the last address of X-Forwarded-For */
+    http_gate gate;          /* NULL: everybody may everything */
+    void *gate_user;
+    const char *tls_certificate, *tls_key; /* PEM texts; NULL: plain HTTP */
 };
 
 /* ---- life ----------------------------------------------------------------------------------------------------- */
@@ -80,6 +95,12 @@ const char *http_body(const struct http_request *r, size_t *ret_size); /* "" whe
 /* Bytes of the body from `offset`, wherever it lies. Returned: how many, 0 at its end, -1 when it cannot be read. */
 int64_t http_body_read(const struct http_request *r, int64_t offset, void *ret, size_t size);
 bool http_param_add(struct http_request *r, const char *name, const char *value); /* as if the request had it; false: too many */
+/* Address of the client as text, "" if unknown. Returned: buf. */
+const char *http_client_address(const struct http_request *r, char *buf, size_t size);
+/* Who is asking: set by the gate, "" for nobody in particular. At most 63 characters. */
+void http_set_identity(struct http_request *r, const char *identity, unsigned scopes);
+const char *http_identity(const struct http_request *r);
+unsigned http_scopes(const struct http_request *r);        /* bits of auth.h; all of them in a server without a gate */
 const char *http_request_id(const struct http_request *r); /* the caller's X-Request-Id, or ours */
 /* Has the peer closed its socket? Any thread, while the handler has the request. */
 bool http_client_gone(struct http_request *r);
