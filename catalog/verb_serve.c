@@ -91,6 +91,12 @@ static enum err read_tls(const struct settings *t, struct httpd_options *o, stru
     return e;
 }
 
+/* DATABASE_URL_FILE may have been written anew. */
+static enum err fresh_url(void *user, char *ret, size_t size, struct error *err)
+{
+    return settings_reread_secret(user, SET_DATABASE_URL, ret, size, err);
+}
+
 static int serve(struct cli *c, const char *url_file)
 {
     struct error err = ERROR_INIT;
@@ -114,6 +120,7 @@ static int serve(struct cli *c, const char *url_file)
     if (!e) e = db_url_ready(c->settings, &database, &err);
     if (!e) {
         who.pool = s.pool = db_pool_new(database, "nightshift serve", o.workers);
+        if (s.pool && *settings_string(c->settings, SET_DATABASE_URL)) db_pool_ask_url(s.pool, fresh_url, c->settings);
         o.gate_user = auth = s.pool ? auth_new(&who) : NULL;
         o.gate = auth_gate;
         s.httpd = auth ? httpd_new(&o) : NULL;

@@ -18,6 +18,7 @@ struct db {
     char *url, *application;
     const char *prepared[PREPARED_MAX]; /* names known to this connection; string literals of the callers */
     int nprepared;
+    bool pooled;             /* a pooler stands in between: statements are not prepared, they might be looked for elsewhere */
 };
 
 /* PGresult by another name: callers never see libpq's types. */
@@ -84,11 +85,20 @@ static void drop_notice(void *unused, const PGresult *r)
 
 /* ---- connections -------------------------------------------------------------------------------------------------- */
 
+/* A pooler hands out process numbers of its own. */
+static void notice_pooler(struct db *db)
+{
+    PGresult *r = PQexec(db->pg, "SELECT pg_backend_pid()");
+    db->pooled = PQresultStatus(r) == PGRES_TUPLES_OK && atoi(PQgetvalue(r, 0, 0)) != PQbackendPID(db->pg);
+    PQclear(r);
+}
+
 static enum err check_connected(struct db *db, struct error *err)
 {
     if (PQstatus(db->pg) == CONNECTION_OK) {
         PQsetNoticeReceiver(db->pg, drop_notice, NULL);
         db->nprepared = 0;
+        notice_pooler(db);
         return ERR_OK;
     }
     char line[500];
@@ -245,6 +255,7 @@ static enum err prepare(struct db *db, const char *name, const char *sql, struct
 enum err db_query_prepared(struct db *db, const char *name, const char *sql, int n, const char *const *values,
                            struct db_result **ret, struct error *err)
 {
+    if (db->pooled) return db_query(db, sql, n, values, ret, err);
     enum err e = prepare(db, name, sql, err);
     return e ? e : keep_or_fail(db, PQexecPrepared(db->pg, name, n, values, NULL, NULL, 0), ret, err);
 }
@@ -263,6 +274,7 @@ static void drain(struct db *db)
 enum err db_stream(struct db *db, const char *name, const char *sql, int n, const char *const *values, bool binary,
                    db_row_fn row, void *user, struct error *err)
 {
+    if (db->pooled) name = NULL;
     enum err e = name ? prepare(db, name, sql, err) : ERR_OK;
     if (e) return e;
     int sent = name ? PQsendQueryPrepared(db->pg, name, n, values, NULL, NULL, binary)

@@ -5,7 +5,8 @@
  *     db_begin(db, &err); db_copy_in(db, "COPY t FROM STDIN BINARY", &err); db_copy_put(...); db_copy_end(...); db_commit(db, &err);
  *
  * Nothing depends on the state of a session (no SET, no LISTEN, no session locks): pgbouncer in transaction mode may stand
- * in between, and after db_revive() a caller just starts its transaction again.
+ * in between (it is noticed, and statements are not prepared then), and after db_revive() a caller just starts its
+ * transaction again.
  * Errors: the server's SQLSTATE is translated once, here:
  *     08, 40, 53 (not 53100), 55P03, 57P, a broken connection   ERR_DATABASE    the same call may succeed later
  *     53100 disk full                                           ERR_NO_SPACE

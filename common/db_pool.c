@@ -13,6 +13,8 @@ static const double REVIVE_S = 1; /* a request does not wait longer for a databa
 
 struct db_pool {
     char *url, *application;
+    db_pool_url ask;         /* NULL: the URL stays what it is */
+    void *ask_user;
     int size, in_use;
     struct db **idle; /* nidle handles, the last given first */
     int nidle;
@@ -35,6 +37,27 @@ struct db_pool *db_pool_new(const char *url, const char *application, int size)
     if (p->url && p->application && p->idle) return p;
     db_pool_free(p);
     return NULL;
+}
+
+void db_pool_ask_url(struct db_pool *p, db_pool_url ask, void *user)
+{
+    p->ask = ask;
+    p->ask_user = user;
+}
+
+/* A new connection, or a broken one made anew, with the URL as it is now. */
+static enum err connect_now(struct db_pool *p, struct db **db, struct error *err)
+{
+    char url[2048];
+    const char *now = p->url;
+    if (p->ask) {
+        enum err e = p->ask(p->ask_user, url, sizeof url, err);
+        if (e) return e;
+        now = url;
+    }
+    if (!*db) return db_open(now, p->application, db, err);
+    enum err e = db_reopen(*db, now, err);
+    return e == ERR_DATABASE ? db_revive(*db, REVIVE_S, err) : e;
 }
 
 void db_pool_free(struct db_pool *p)
@@ -75,8 +98,7 @@ enum err db_pool_take(struct db_pool *p, double wait_s, struct db **ret, struct 
     struct db *db = NULL;
     if (!claim(p, wait_s, &db)) return ERROR(err, ERR_DATABASE, "could not get a database connection: all %d are busy", p->size);
     enum err e = ERR_OK;
-    if (!db) e = db_open(p->url, p->application, &db, err);
-    else if (db_is_broken(db)) e = db_revive(db, REVIVE_S, err);
+    if (!db || db_is_broken(db)) e = connect_now(p, &db, err);
     if (!e) {
         *ret = db;
         return ERR_OK;

@@ -12,6 +12,9 @@
 struct db_pool;
 
 struct db_pool *db_pool_new(const char *url, const char *application, int size); /* NULL: no memory */
+/* Ask for the URL whenever a connection is made: passwords rotate. Before the first db_pool_take(). */
+typedef enum err (*db_pool_url)(void *user, char *ret, size_t size, struct error *err);
+void db_pool_ask_url(struct db_pool *p, db_pool_url ask, void *user);
 void db_pool_free(struct db_pool *p); /* takes NULL; every handle must be back */
 
 /* Wait at most wait_s for a free connection. ERR_DATABASE: none was free in time, or the database is away. */
