@@ -157,7 +157,8 @@ def test_the_service_runs_as_its_own_role(database, roles, tmp_path):
     with serving(serve, tmp_path, "--serve-anonymous", "") as (url, _):
         assert get(url + CONE, **bearer(token))[0] == 200
         for path in ("/sia2/query", "/v1/nights", "/v1/exposures", "/v1/objects?order=variability", "/scs/detection?RA=1&DEC=1&SR=1", "/datalink/links"):
-            assert get(url + path, **bearer(token))[0] == 200, path
+            status, _, body = get(url + path, **bearer(token))
+            assert status == 200, (path, body)
         log = (tmp_path / "serve.log").read_text()
         assert "permission denied" not in log, log
     assert database.one("SELECT base_url FROM site").startswith("http://127.0.0.1:")

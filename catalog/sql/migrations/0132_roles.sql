@@ -48,7 +48,7 @@ REVOKE EXECUTE ON FUNCTION api_token_use(text, bigint) FROM PUBLIC;
 -- ---- roles -----------------------------------------------------------------------------------------------------------
 -- Who migrates is the owner. Four roles without login, to be granted to users:
 --   nightshift_query   reads what is published, and nothing else; queries of users run as it (SET LOCAL ROLE)
---   nightshift_serve   what `nightshift serve` needs: nightshift_query, tokens, the jobs of its users
+--   nightshift_serve   what `nightshift serve` needs: reading the catalogue, tokens, the jobs of its users
 --   nightshift_ingest  writes catalogues and objects
 --   nightshift_jobs    runs jobs: the ledger, and all of nightshift_ingest
 -- `db migrate` calls roles_grant() each time, so that new tables get their rights. Where the owner may not make roles, the
@@ -100,7 +100,9 @@ BEGIN
                 AND c.relname NOT IN ('api_token', 'api_usage', 'site', 'bandpass', 'schema_migration', 'schema_published') LOOP
         EXECUTE format(CASE WHEN r.counter THEN 'GRANT USAGE ON SEQUENCE %s TO %I' ELSE 'GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I' END,
                        r.name, r.whose);
-        IF r.whose = 'nightshift_jobs' AND NOT r.counter THEN
+        IF r.whose = 'nightshift_ingest' AND NOT r.counter THEN -- the service's own prepared statements
+            EXECUTE format('GRANT SELECT ON %s TO nightshift_serve', r.name);
+        ELSIF r.whose = 'nightshift_jobs' AND NOT r.counter THEN
             EXECUTE format('GRANT SELECT ON %s TO nightshift_ingest', r.name);
         END IF;
     END LOOP;
