@@ -158,7 +158,7 @@ static enum hpx_polygon_fault complete(struct hpx_polygon *p)
         if (!edge_normal(p->vertex[i], p->vertex[(i + 1) % p->n], p->normal[i])) return HPX_POLYGON_ANTIPODAL;
     if (is_flat(p)) return HPX_POLYGON_FLAT;
     p->convex = is_convex(p);
-    double out[3];
+    double out[3] = {0};
     outside_point(p, out);
     p->pole_inside = odd_to_pole(p, ra_of(out), out);
     return HPX_POLYGON_GOOD;
