@@ -31,6 +31,7 @@ S(READOUT, "signature.readout", "", SETTING_STRING, "", "", 0, 0, SETTING_RESULT
 S(LINEARITY, "signature.linearity", "", SETTING_DOUBLES, "", "", 0, 0, SETTING_RESULT, "c1, c2 ... of counts (1 + c1 counts + c2 counts^2 ...); a block for each amplifier, or one for all")
 S(LINEARITY_TABLE, "signature.linearity_table", "", SETTING_DOUBLES, "adu", "", 0, 0, SETTING_RESULT, "counts, true counts, counts, true counts ...; a block for each amplifier, or one for all")
 S(SUSPECT, "signature.suspect", "", SETTING_DOUBLES, "adu", "", 0, 0, SETTING_RESULT, "raw counts from which pixels are SUSPECT; one for each amplifier, or one for all")
+S(DEFECTS, "signature.defects", "", SETTING_DOUBLES, "pixel", "", 0, 0, SETTING_RESULT, "places of the trimmed frame that are BAD: x1, x2, y1, y2, x1 ..., first pixel 1, both ends included")
 S(INTERPOLATE, "signature.interpolate", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "defects get the value of their surroundings; they stay in the mask")
 S(ROW_DRIFT, "signature.row_drift", "", SETTING_INT, "", "0", 0, 20, SETTING_RESULT, "degree in y of a bias drift taken from the sky of detectors without overscan; 0: none")
 S(COSMIC_REJECT, "cosmic.reject", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "find and mend cosmic rays (L.A.Cosmic)")

@@ -96,6 +96,28 @@ enum err rawsignal_options_from_settings(const struct settings *s, int namp, str
     return code;
 }
 
+static void mark_defect(const double *box, int64_t nx, int64_t ny, mask_t *mask)
+{
+    int64_t x1 = box[1] < (double)nx ? (int64_t)box[1] : nx, y1 = box[3] < (double)ny ? (int64_t)box[3] : ny;
+    for (int64_t y = (int64_t)fmin(box[2], (double)ny + 1) - 1; y < y1; y++)
+        for (int64_t x = (int64_t)fmin(box[0], (double)nx + 1) - 1; x < x1; x++) mask[y * nx + x] |= MASK_BAD;
+}
+
+enum err defects_from_settings(const struct settings *s, int64_t nx, int64_t ny, mask_t *mask, struct error *err)
+{
+    double *values = mem_array(VALUES_MAX, sizeof *values);
+    if (!values) return ERROR(err, ERR_NOMEM, "no memory for the defects of a detector");
+    int n = settings_doubles(s, SET_DEFECTS, values, VALUES_MAX);
+    enum err code = n > 0 && n % 4 ? ERROR(err, ERR_SETTINGS, "signature.defects has %d numbers: four for each place, x1, x2, y1, y2", n) : ERR_OK;
+    for (int i = 0; i + 3 < n && !code; i += 4) {
+        const double *box = values + i;
+        if (box[0] >= 1 && box[2] >= 1 && box[1] >= box[0] && box[3] >= box[2]) mark_defect(box, nx, ny, mask);
+        else code = ERROR(err, ERR_SETTINGS, "signature.defects: [%g:%g,%g:%g] is no place", box[0], box[1], box[2], box[3]);
+    }
+    free(values);
+    return code;
+}
+
 void rawsignal_digest(const struct settings *s, struct digest *d)
 {
     static const enum setting_id words[] = {SET_OVERSCAN, SET_PARALLEL, SET_READOUT}, numbers[] = {SET_OVERSCAN_ORDER, SET_OVERSCAN_SKIP, SET_PARALLEL_ORDER},

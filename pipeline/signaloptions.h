@@ -11,6 +11,9 @@
  * Status:   ERR_SETTINGS for lists of the wrong length or values; ERR_NOMEM */
 enum err rawsignal_options_from_settings(const struct settings *s, int namp, struct rawsignal_options *ret, struct error *err);
 
+/* Mark the places of signature.defects BAD. ERR_SETTINGS for lists and places that cannot be; what leaves the frame is cut off. */
+enum err defects_from_settings(const struct settings *s, int64_t nx, int64_t ny, mask_t *mask, struct error *err);
+
 /* Settings that change raw counts, into the identity of a master. Nothing is added while all are as built in. */
 void rawsignal_digest(const struct settings *s, struct digest *d);
 

@@ -190,6 +190,18 @@ def test_objects_are_stars_not_hot_pixels(night):
         assert np.median(bright["FWHM_IMAGE"]) > 3  # hot pixels are 1 pixel wide
 
 
+def test_the_wrapped_row_makes_no_objects(night):
+    """The first stored row is the detector's last one: it is BAD, and the 449 detections it once made in 17 frames are gone."""
+    y = []
+    for path in products(night[0]):
+        with fits.open(path) as f, fits.open(path.with_name(path.name.replace("_cal.fits.fz", "_cat.fits"))) as cat:
+            assert (f["MASK"].data[0] & 1 != 0).all() and not (f["MASK"].data[1] & 1).all()
+            y.extend(cat["LDAC_OBJECTS"].data["Y_IMAGE"])
+    low = np.count_nonzero(np.array(y) < 5)
+    print(f"\n{len(y)} objects, {low} in the five lowest rows")
+    assert low < 12  # 2.5 are expected if they are spread evenly
+
+
 def test_same_bytes_for_any_number_of_threads(night, nightshift, raw, tmp_path):
     out, _ = night
     for threads in (1, 8):
