@@ -36,6 +36,7 @@
 #define KEY_QUALITY_WHY "NSQREAS" /* reasons of the verdict, "; " between them */
 #define KEY_MJD_MID    "MJD-MID"
 #define KEY_REFERENCE  "NSREF"    /* reference catalogue and release          */
+#define KEY_REFERENCE_SUM "NSREFSUM" /* SHA-256 of the file of reference stars */
 #define KEY_MAGZERO    "MAGZERO"  /* magnitude of 1 electron/s                */
 #define KEY_MAGZERO_ERR "MAGZERR"
 #define KEY_MAGZERO_KIND "MAGZKIND" /* absolute (AB) or relative              */
@@ -43,6 +44,7 @@
 #define KEY_MAGZERO_STARS "MAGZNREF" /* stars it comes from                   */
 #define KEY_ASTROM_RMS "ASTRRMS"  /* arcsec, rms of the WCS against its stars */
 #define KEY_ASTROM_STARS "ASTRNREF" /* reference stars of the fitted WCS      */
+#define KEY_ASTROM_WHY "ASTRWHY"  /* reason of a doubt or failure              */
 #define KEY_ASTROM_STATUS "ASTRSTAT" /* good, doubt or failed; absent: no reference stars were given */
 
 /* Path of a product below OUT: "NIGHT/INSTRUMENT/NAME[_ccdNN]_cal.fits.fz". name: raw file name without its FITS

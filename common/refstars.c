@@ -57,8 +57,8 @@ struct unit {
 };
 static const struct unit angles[] = {{"deg", 1}, {"degree", 1}, {"degrees", 1}, {"rad", DEG_PER_RAD}, {"hour", 15}, {"h", 15}, {NULL, 0}};
 static const struct unit errors[] = {{"mas", 1}, {"arcsec", 1e3}, {"deg", MAS_PER_DEG}, {"uas", 1e-3}, {NULL, 0}};
-static const struct unit rates[] = {{"mas/yr", 1}, {"mas.yr**-1", 1}, {"mas yr-1", 1}, {"mas/year", 1}, {"mas yr**-1", 1}, {"arcsec/yr", 1e3},
-                                    {"deg/yr", MAS_PER_DEG}, {NULL, 0}};
+static const struct unit rates[] = {{"mas/yr", 1}, {"mas.yr-1", 1}, {"mas.yr**-1", 1}, {"mas/a", 1}, {"mas.a-1", 1}, {"mas yr-1", 1}, {"mas/year", 1}, {"mas yr**-1", 1}, {"arcsec/yr", 1e3}, {"arcsec.yr-1", 1e3},
+                                    {"deg/yr", MAS_PER_DEG}, {"deg.yr-1", MAS_PER_DEG}, {NULL, 0}};
 static const struct unit epochs[] = {{"yr", 1}, {"a", 1}, {"year", 1}, {"Julian year", 1}, {NULL, 0}};
 
 static const struct unit *units_of(int slot)

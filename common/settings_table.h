@@ -88,6 +88,16 @@ S(PSF_LOCAL_SKY, "psf.local_sky", "", SETTING_BOOL, "", "false", 0, 0, SETTING_R
 S(FORCED_LIMIT, "forced.limit_sigma", "", SETTING_DOUBLE, "sigma", "5", 0.1, 100, SETTING_RESULT, "upper limits of forced photometry, in errors")
 S(FORCED_APERTURE, "forced.aperture", "", SETTING_DOUBLE, "FWHM", "2", 0.5, 20, SETTING_RESULT, "diameter of the aperture of forced photometry")
 
+/* -- astrometry and zero points (reduce --refs) ------------------------------------------------------------------ */
+S(ASTROMETRY_RADIUS, "astrometry.radius", "", SETTING_DOUBLE, "deg", "1.1", 0.001, 20, SETTING_RESULT, "the header may point beside by this")
+S(ASTROMETRY_SCALE, "astrometry.scale_tolerance", "", SETTING_DOUBLE, "%", "7", 0.1, 30, SETTING_RESULT, "its scale may be wrong by this")
+S(ASTROMETRY_ORDER, "astrometry.order", "", SETTING_INT, "", "5", 1, 5, SETTING_RESULT, "highest order of the distortion; the stars choose up to it")
+S(ASTROMETRY_STARS, "astrometry.min_stars", "", SETTING_INT, "", "6", 4, 10000, SETTING_RESULT, "reference stars a solution needs")
+S(ASTROMETRY_RESIDUALS, "astrometry.residuals", "", SETTING_BOOL, "", "false", 0, 0, 0, "write the residuals star by star below quality/")
+S(ZEROPOINT_BANDS, "zeropoint.bands", "", SETTING_STRING, "", "", 0, 0, SETTING_RESULT, "reference band and colour of each filter: g=phot_g_mean_mag:bp_rp,r=rmag; * is any filter; empty: no absolute zero points")
+S(ZEROPOINT_COLOUR, "zeropoint.colour", "", SETTING_DOUBLE, "mag", "0.8", -10, 10, SETTING_RESULT, "colour at which the zero point holds")
+S(ZEROPOINT_DEGREE, "zeropoint.degree", "", SETTING_INT, "", "1", 0, 2, SETTING_RESULT, "highest degree of the zero point's change over the frame")
+
 /* -- catalogue -------------------------------------------------------------------------------------------------- */
 S(DB_DATA, "db.data", "", SETTING_STRING, "", "", 0, 0, 0, "folder of the private database; empty: /var/lib/nightshift as root, else XDG_DATA_HOME/nightshift")
 S(DB_PROGRAMS, "db.programs", "", SETTING_STRING, "", "", 0, 0, 0, "folder of PostgreSQL's programs; empty: the newest that Debian installed, else PATH")

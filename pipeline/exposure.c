@@ -102,6 +102,10 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
     if (code) return code;
     extract_options_init(&p->extract);
     p->limits = quality_limits_of(p->settings);
+    p->astrometry = wcs_options_of(p->settings);
+    p->zeropoint = (struct zeropoint_options)ZEROPOINT_OPTIONS_DEFAULT;
+    p->zeropoint.pivot = settings_double(p->settings, SET_ZEROPOINT_COLOUR);
+    p->zeropoint.spatial_degree = (int)settings_int(p->settings, SET_ZEROPOINT_DEGREE);
     p->loaded = true;
     code = load_bands(p, err);
     if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
@@ -144,6 +148,7 @@ void exposure_release(struct exposure *e)
 {
     skycoord_free(e->sky);
     e->sky = NULL;
+    wcs_solution_release(&e->astrometry);
     extract_scene_release(&e->scene); /* before the frame: it may lend its plane */
     detections_release(&e->detections);
     header_release(&e->catalogue_header);
@@ -186,6 +191,7 @@ bool exposure_is_done(const char *out, const struct exposure_meta *meta, const c
         snprintf(name, sizeof name, "%sS", key[k]);
         same = header_get_bool(&h, key[k], &done) && done == (plan->used[k] != NULL) && (!done || card_is(&h, name, plan->used[k]->sum));
     }
+    same = same && (plan->refs ? card_is(&h, KEY_REFERENCE_SUM, plan->refs->sum) : !header_has(&h, KEY_REFERENCE_SUM));
     header_release(&h);
     return same;
 }

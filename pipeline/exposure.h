@@ -12,7 +12,10 @@
 #include "pipeline/provenance.h"
 #include "pipeline/quality.h"
 #include "pipeline/rawimage.h"
+#include "pipeline/referencefile.h"
 #include "processors/cosmic.h"
+#include "processors/wcssolve.h"
+#include "processors/zeropoint.h"
 
 #define STAGES_MAX 32
 
@@ -21,6 +24,7 @@ struct exposure_plan {
     struct settings *settings;              /* with those of the instrument file; owned */
     char recipe[DIGEST_HEX_SIZE];
     const struct master_info *used[MASTER_KINDS]; /* NULL: the step is skipped, as asked for */
+    const struct reference_file *refs;      /* NULL: the coordinates of the header stay */
     double darktime_s;
     int ccd, namp;
     int64_t nx, ny;
@@ -30,10 +34,14 @@ struct exposure_plan {
     struct quality_limits limits;           /* likewise */
     struct cosmic_options cosmic;           /* likewise */
     struct rawsignal_options signal;        /* likewise */
+    struct wcs_options astrometry;          /* likewise */
+    struct zeropoint_options zeropoint;     /* likewise */
 };
 
 /* stage_cosmic.c. ERR_USAGE */
 enum err cosmic_options_from_settings(const struct settings *s, struct cosmic_options *ret, struct error *err);
+/* stage_astrometry.c */
+struct wcs_options wcs_options_of(const struct settings *s);
 
 enum err exposure_plan_load(struct exposure_plan *p, struct error *err);
 void exposure_plan_unload(struct exposure_plan *p);
@@ -54,6 +62,7 @@ struct exposure {
     struct calibrate_counts counts;
     struct cosmic_counts cosmic;
     int64_t bleed;                          /* pixels of bleed trails */
+    struct wcs_solution astrometry;         /* against the plan's reference stars */
     struct skycoord *sky;                   /* NULL: no sky coordinates in the header */
     struct extract_scene scene;             /* background, objects, subtracted image: from `background` to `world` */
     struct frame_quality seen;              /* what measuring saw of the frame */

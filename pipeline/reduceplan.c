@@ -95,7 +95,7 @@ static enum err add_plan(struct reduce_request *r, struct reduce_work *w, const 
                          struct master_info *const used[MASTER_KINDS], struct error *err)
 {
     if (!grow((void **)&w->plan, &w->plan_capacity, w->nplan, sizeof *w->plan)) return ERROR(err, ERR_NOMEM, "no memory for plans");
-    struct exposure_plan p = {.ins = ins, .settings = settings_copy(r->settings), .darktime_s = dark_seconds(m), .ccd = m->ccd, .namp = m->namp, .nx = m->nx, .ny = m->ny};
+    struct exposure_plan p = {.ins = ins, .refs = r->refs, .settings = settings_copy(r->settings), .darktime_s = dark_seconds(m), .ccd = m->ccd, .namp = m->namp, .nx = m->nx, .ny = m->ny};
     if (!p.settings) return ERROR(err, ERR_NOMEM, "no memory for settings");
     enum err code = instrument_apply_settings(ins, p.settings, err);
     if (code) {

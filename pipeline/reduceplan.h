@@ -10,6 +10,7 @@ struct reduce_request {
     bool without[MASTER_KINDS];
     struct master_list explicit_masters[MASTER_KINDS]; /* --bias F ...: these and no others of that kind */
     struct master_list masters;                        /* of the folder */
+    const struct reference_file *refs;                 /* NULL: none */
     const struct instruments *instruments;
     const struct settings *settings;
 };

@@ -33,6 +33,8 @@ struct stage {
 extern const struct stage reduce_stages[]; /* ends with a zero row */
 
 /* Rows with a file of their own. */
+enum err stage_astrometry(struct exposure *e, struct error *err); /* stage_astrometry.c: e->sky, coordinates of frame.header; e->astrometry */
+enum err stage_zeropoint(struct exposure *e, struct error *err);  /* stage_zeropoint.c: MAGZERO in both headers, MAG_ columns */
 enum err stage_cosmic(struct exposure *e, struct error *err); /* stage_cosmic.c: COSMIC, INTERPOLATED in MASK; e->cosmic */
 
 /* Walk the table. e->stage_ms receives the time of each row. */

@@ -129,11 +129,6 @@ static enum err check_request(struct reduction *r, const struct cli *c, const st
     if (!c->operands.n && !o->from_stdin) return ERROR(err, ERR_USAGE, "name raw frames or a folder of them");
     if (c->operands.n && o->from_stdin) return ERROR(err, ERR_USAGE, "frames come from standard input or from the command line, not both");
     if (!kinds_of(o->without, r->request.without)) return ERROR(err, ERR_USAGE, "--without takes bias, dark, flat, separated by commas");
-    if (o->refs) {
-        ERROR(err, ERR_UNSUPPORTED, "cannot use '%s': this version keeps the astrometry of the header", o->refs);
-        error_hint(err, "leave --refs out");
-        return ERR_UNSUPPORTED;
-    }
     r->request.out = o->out;
     r->request.settings = c->settings;
     return ERR_OK;
@@ -183,14 +178,18 @@ static int run_reduce(struct cli *c, const struct reduce_options *o, struct redu
     struct instruments *set = NULL;
     double start = clock_seconds();
     int exit_code;
+    struct reference_file *refs = NULL;
     enum err code = check_request(r, c, o, &err);
     if (!code) code = instruments_load(c->settings, &set, &err);
+    if (!code && o->refs) code = reference_file_read(o->refs, &refs, &err);
+    r->request.refs = refs;
     r->request.instruments = set;
     if (o->from_stdin) {
         if (!code) code = gather_masters(r, o, &err);
         exit_code = code ? cli_fail(c, &err) : reduction_feed(r);
         reduce_work_release(&r->work);
         instruments_free(set);
+        reference_file_free(refs);
         return exit_code;
     }
     if (!code) code = file_list_collect(c->operands.v, c->operands.n, &files, &err);
@@ -213,6 +212,7 @@ static int run_reduce(struct cli *c, const struct reduce_options *o, struct redu
     reduce_work_release(&r->work);
     file_list_release(&files);
     instruments_free(set);
+    reference_file_free(refs);
     return exit_code;
 }
 
@@ -228,7 +228,7 @@ int verb_reduce(int argc, char **argv)
         {"--masters", CLI_STRING, &o.masters, "DIR", "choose masters from DIR (default: OUT/masters)"},
         {"--without", CLI_STRING, &o.without, "LIST", "skip these steps: bias, dark, flat (commas between); recorded in the header"},
         {"--stdin", CLI_FLAG, &o.from_stdin, NULL, "JSON lines {\"file\": PATH} in, a JSON line with its CCDs out; masters stay loaded"},
-        {"--refs", CLI_STRING, &o.refs, "FILE", "reference stars for the astrometry"},
+        {"--refs", CLI_STRING, &o.refs, "FILE", "reference stars: sky coordinates and zero points are fitted to them (docs/refcat.md)"},
         {0},
     };
     struct cli c = {0};

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/units.h"
+#include "processors/wcsfit.h"
 
 /* Cards of a WCS that do not depend on the pixel frame. */
 static const char *const sky_cards[] = {"WCSAXES", "WCSNAME", "CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "CRVAL1", "CRVAL2", "LONPOLE", "LATPOLE",
@@ -102,4 +103,50 @@ enum err wcs_move(const struct header *from, const double m[4], const double t[2
         e = header_set_double(to, names[i], cd[2 * row] * inverse[col] + cd[2 * row + 1] * inverse[2 + col], NULL);
     }
     return e ? ERROR(err, e, "could not write the coordinates: out of memory") : ERR_OK;
+}
+
+/* ---- a fitted solution ----------------------------------------------------------------------------------------------- */
+
+void wcs_strip(struct header *h)
+{
+    static const char *const more[] = {"CD[12]_[12]", "PC[12]_[12]", "CDELT[12]", "CROTA[12]", "CRPIX[12]", "CRDER[12]", "CSYER[12]", "WAT[012]_[0-9]*", "WCSDIM", "LTM[12]_[12]",
+                                       "LTV[12]", "C[TRDU]*[12][A-Z]", "PV[12]_*[A-Z]", "RADESYS[A-Z]", "EQUINOX[A-Z]", "WCSNAME[A-Z]", "WCSAXES[A-Z]", "PROJP[0-9]*"};
+    for (size_t k = 0; k < sizeof more / sizeof more[0]; k++) header_remove_matching(h, more[k]);
+    for (size_t k = 0; k < sizeof patterns / sizeof patterns[0]; k++) header_remove_matching(h, patterns[k]);
+    for (size_t k = 0; k < sizeof sky_cards / sizeof sky_cards[0]; k++) header_remove(h, sky_cards[k]);
+}
+
+static enum err write_terms(struct header *h, const char *stem, int order, int first, const double *c)
+{
+    char key[16];
+    snprintf(key, sizeof key, "%s_ORDER", stem);
+    enum err e = header_set_int(h, key, order, NULL);
+    for (int o = first; o <= order && !e; o++)
+        for (int q = 0; q <= o && !e; q++) {
+            snprintf(key, sizeof key, "%s_%d_%d", stem, o - q, q);
+            e = header_set_double(h, key, c[sip_term(o - q, q)], NULL);
+        }
+    return e;
+}
+
+enum err wcs_write_sip(const struct wcs_sip *s, struct header *h, struct error *err)
+{
+    static const char *const names[] = {"CD1_1", "CD1_2", "CD2_1", "CD2_2"};
+    bool bent = s->order >= 2;
+    wcs_strip(h);
+    enum err e = header_set_str(h, "CTYPE1", bent ? "RA---TAN-SIP" : "RA---TAN", "fitted to reference stars");
+    if (!e) e = header_set_str(h, "CTYPE2", bent ? "DEC--TAN-SIP" : "DEC--TAN", NULL);
+    if (!e) e = header_set_str(h, "CUNIT1", "deg", NULL);
+    if (!e) e = header_set_str(h, "CUNIT2", "deg", NULL);
+    if (!e) e = header_set_str(h, "RADESYS", "ICRS", NULL);
+    if (!e) e = header_set_double(h, "CRVAL1", s->crval[0], "[deg]");
+    if (!e) e = header_set_double(h, "CRVAL2", s->crval[1], "[deg]");
+    if (!e) e = header_set_double(h, "CRPIX1", s->crpix[0] + 1, "centre of the frame");
+    if (!e) e = header_set_double(h, "CRPIX2", s->crpix[1] + 1, NULL);
+    for (int k = 0; k < 4 && !e; k++) e = header_set_double(h, names[k], s->cd[k], NULL);
+    if (bent && !e) e = write_terms(h, "A", s->order, 2, s->a);
+    if (bent && !e) e = write_terms(h, "B", s->order, 2, s->b);
+    if (bent && s->inverse_order && !e) e = write_terms(h, "AP", s->inverse_order, 0, s->ap);
+    if (bent && s->inverse_order && !e) e = write_terms(h, "BP", s->inverse_order, 0, s->bp);
+    return e ? ERROR(err, ERR_NOMEM, "no memory for cards") : ERR_OK;
 }

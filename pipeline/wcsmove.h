@@ -12,4 +12,12 @@
  * Status: ERR_UNSUPPORTED when `from` has no CD, PC or CDELT linear part; ERR_NOMEM */
 enum err wcs_move(const struct header *from, const double m[4], const double t[2], struct header *to, struct error *err);
 
+/* Take every card of the celestial coordinates out, alternate descriptions too. */
+void wcs_strip(struct header *h);
+
+/* The solution as cards, in place of what was there: CTYPE (RA---TAN or RA---TAN-SIP), CRPIX (1-based), CD, A_, B_, AP_, BP_,
+ * RADESYS ICRS. ERR_NOMEM */
+struct wcs_sip;
+enum err wcs_write_sip(const struct wcs_sip *s, struct header *h, struct error *err);
+
 #endif

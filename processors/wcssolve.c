@@ -383,7 +383,8 @@ static bool keep_residuals(struct solver *s, const double *residual, const bool 
     for (int i = 0; i < s->npair; i++) {
         const struct reference *r = &s->ref[s->pair_ref[i]];
         const struct refstar *t = &s->refs->star[r->i];
-        ret->residual[i] = (struct wcs_residual){s->pair[i].x, s->pair[i].y, residual[2 * i], residual[2 * i + 1], r->ra, r->dec, (double)t->mag, t->id, kept[i]};
+        ret->residual[i] = (struct wcs_residual){s->pair[i].x, s->pair[i].y, residual[2 * i], residual[2 * i + 1], r->ra, r->dec, (double)t->mag,
+                                               s->star[s->pair_star[i]].tag, r->i, kept[i]};
     }
     return true;
 }
@@ -488,6 +489,7 @@ static enum err try_to_solve(struct solver *s, struct wcs_solution *ret, struct 
         snprintf(ret->reason, sizeof ret->reason, "%d reference stars within %.2f deg of the header's position", s->nref, s->opt->radius_deg);
         return ERR_OK;
     }
+    ret->asked = true;
     if (e == ERR_NOMEM && err) *err = why;
     if (e == ERR_NOMEM) return e;
     if (e) {

@@ -22,6 +22,7 @@ struct wcs_star {
     double x, y;              /* 0-based pixels */
     double flux;              /* any unit, brighter is more */
     double err;               /* of the position, pixels per axis; NaN unknown */
+    int64_t tag;              /* the caller's own number of it, given back in residuals */
 };
 
 struct wcs_guess {
@@ -48,7 +49,7 @@ enum wcs_status { WCS_NOT_TRIED, WCS_SOLVED, WCS_DOUBT, WCS_FAILED };
 struct wcs_residual {
     double x, y, dx, dy;      /* 0-based pixel; star minus solution, pixels */
     double ra, dec, mag;      /* reference */
-    int64_t id;
+    int64_t star, ref;        /* tag of the star; index of the reference */
     bool kept;
 };
 
@@ -59,6 +60,7 @@ struct wcs_solution {
     double scale_arcsec;
     double offset_arcsec;     /* of the frame's centre from where the header put it; NaN */
     double log10_odds;
+    bool asked;               /* there were stars and references enough to say something */
     int references;           /* that fall into the frame */
     double chance;            /* pairs that chance gives */
     int nresidual;

@@ -69,9 +69,12 @@ def test_two_raw_files_of_one_name_do_not_overwrite_each_other(night, nightshift
     assert "already_done=1" in again.err
 
 
-def test_references_are_refused_with_a_word(night, nightshift, tmp_path):
-    result = nightshift("reduce", lights(night)[0], "--refs", "gaia.fits", "--masters", night / "out/masters", "--out", tmp_path, code=12)
+def test_references_that_cannot_be_read_end_with_a_word(night, nightshift, tmp_path):
+    result = nightshift("reduce", lights(night)[0], "--refs", "gaia.fits", "--masters", night / "out/masters", "--out", tmp_path, code=10)
     assert "gaia.fits" in result.err
+    (tmp_path / "bad.csv").write_text("ra,dec\n10,20\n11,95\n")
+    result = nightshift("reduce", lights(night)[0], "--refs", tmp_path / "bad.csv", "--masters", night / "out/masters", "--out", tmp_path, code=10)
+    assert "line 3" in result.err and "dec" in result.err
 
 
 def test_a_signal_ends_after_the_frame_in_flight(night, nightshift, tmp_path):
