@@ -46,9 +46,11 @@ S(BACK_SIZE, "back.size", "", SETTING_INT, "pixel", "64", 8, 65536, SETTING_RESU
 S(BACK_FILTERSIZE, "back.filtersize", "", SETTING_INT, "mesh", "3", 1, 99, SETTING_RESULT, "median filter over the meshes (BACK_FILTERSIZE)")
 
 /* -- detection -------------------------------------------------------------------------------------------------- */
-S(DETECT_THRESH, "detect.thresh", "", SETTING_DOUBLE, "sigma", "1.5", 0.01, 1e9, SETTING_RESULT, "threshold above the background (DETECT_THRESH)")
+S(DETECT_SNR, "detect.snr", "", SETTING_DOUBLE, "", "0", 0, 1e9, SETTING_RESULT, "signal to noise of a point source that the matched filter asks for; 0: from detect.false_share")
+S(DETECT_FALSE_SHARE, "detect.false_share", "", SETTING_DOUBLE, "", "0.004", 1e-9, 1, SETTING_RESULT, "of the detections: peaks of noise expected; the threshold stays within 4 to 6")
+S(DETECT_THRESH, "detect.thresh", "", SETTING_DOUBLE, "sigma", "1.5", 0.01, 1e9, SETTING_RESULT, "threshold above the background with any other filter than psf (DETECT_THRESH)")
 S(DETECT_MINAREA, "detect.minarea", "", SETTING_INT, "pixel", "5", 1, 1000000, SETTING_RESULT, "pixels an object needs (DETECT_MINAREA)")
-S(DETECT_FILTER, "detect.filter", "", SETTING_STRING, "", "default", 0, 0, SETTING_RESULT | SETTING_FILE, "none, default (3 x 3 pyramid), or a .conv file")
+S(DETECT_FILTER, "detect.filter", "", SETTING_STRING, "", "psf", 0, 0, SETTING_RESULT | SETTING_FILE, "psf (matched filter with the frame's own PSF), none, default (3 x 3 pyramid), or a .conv file")
 S(DEBLEND_NTHRESH, "deblend.nthresh", "", SETTING_INT, "", "32", 1, 256, SETTING_RESULT, "levels of deblending (DEBLEND_NTHRESH)")
 S(DEBLEND_MINCONT, "deblend.mincont", "", SETTING_DOUBLE, "", "0.005", 0, 1, SETTING_RESULT, "share of the flux a branch needs (DEBLEND_MINCONT)")
 S(DEBLEND_MAX_PIXELS, "deblend.max_pixels", "", SETTING_INT, "pixel", "2000000", 0, 1e9, SETTING_RESULT, "larger blends are kept whole and flagged; 0: no limit")

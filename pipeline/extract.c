@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/stats.h"
 #include "common/units.h"
+#include "processors/matched_psf.h"
 #include "processors/shape.h"
 
 /* ---- options ---------------------------------------------------------------------------------------------------- */
@@ -41,6 +42,8 @@ void extract_options_init(struct extract_options *o)
     *o = (struct extract_options){.background = background_options_default(), .detect = detect_options_default(),
                                   .measure = measure_options_default(), .weight_thresh = NAN, .use_variance = true,
                                   .psf = psf_options_default(), .psffit = psffit_options_default(), .gain_key = "GAIN", .satur_key = "SATURATE", .saturate = INFINITY};
+    o->matched = true;
+    o->matcher = matched_options_default();
     o->background.reject = MASK_UNUSABLE;
     o->detect.holes = MASK_UNUSABLE & ~(MASK_SATURATED | MASK_BLEED); /* a saturated core belongs to its star */
     o->detect.mended = MASK_INTERPOLATED;
@@ -94,9 +97,13 @@ enum err extract_options_from_settings(struct extract_options *o, const struct s
     o->measure.kron_factor = settings_double(s, SET_PHOT_KRON_FACT);
     o->measure.kron_min = settings_double(s, SET_PHOT_KRON_MIN);
     psf_settings(o, s);
+    o->matcher.threshold = settings_double(s, SET_DETECT_SNR);
+    o->matcher.false_share = settings_double(s, SET_DETECT_FALSE_SHARE);
     const char *filter = settings_string(s, SET_DETECT_FILTER);
+    o->matched = !*filter || !strcmp(filter, "psf");
+    if (o->matched) return ERR_OK;
     if (!strcmp(filter, "none")) return o->detect.filter = NULL, ERR_OK;
-    if (!*filter || !strcmp(filter, "default")) return o->detect.filter = &convolve_pyramid, ERR_OK;
+    if (!strcmp(filter, "default")) return o->detect.filter = &convolve_pyramid, ERR_OK;
     return read_filter(o, filter, err);
 }
 
@@ -136,6 +143,7 @@ static enum err sex_detection(struct extract_options *o, const struct sex_config
     o->detect.clean = c->clean;
     o->detect.clean_param = c->clean_param;
     o->detect.compat = true;
+    o->matched = false;
     o->noise = noise[c->weight_type];
     o->weight_gain = c->weight_gain;
     o->weight_thresh = real_at(&c->weight_thresh, 0, NAN);
@@ -420,6 +428,40 @@ enum err extract_view(const struct frame *f, const struct extract_options *o, st
     return ERR_OK;
 }
 
+/* The bright stars, which also subtracts the background; then the PSF they show. */
+static enum err find_filter(const struct frame *f, const struct extract_options *o, struct extract_scene *s, struct error *err)
+{
+    struct detect_options bright = o->detect;
+    matched_psf_detection(&bright);
+    struct detect_input in = {.nx = f->nx, .ny = f->ny, .image = f->sci, .background = &s->background, .mask = f->mask,
+                              .rms = s->rms, .saturate = s->saturate, .value = s->value};
+    struct objects stars = {0};
+    enum err e = detect_sources(&in, &bright, &stars, err);
+    struct image_view view = {.nx = f->nx, .ny = f->ny, .value = s->value, .mask = f->mask, .sigma2_const = s->rms * s->rms};
+    if (!e) e = matched_psf_measure(&view, &stars, o->detect.holes, &s->filter, err);
+    objects_release(&stars);
+    return e;
+}
+
+/* With the frame's own PSF, against the variance of the sky or, without one, the rms of the background. */
+static enum err detect_matched(const struct frame *f, const struct extract_options *o, struct extract_scene *s, struct error *err)
+{
+    struct image_view view;
+    enum err e = find_filter(f, o, s, err);
+    if (!e) e = extract_view(f, o, s, &view, err);
+    if (e) return e;
+    struct matched_options matcher = o->matcher;
+    struct detect_options options = o->detect;
+    struct detect_input in = {.nx = f->nx, .ny = f->ny, .image = s->value, .mask = f->mask, .sigma2 = view.sigma2, .rms = s->rms,
+                              .rms_map = &s->background, .gain = s->gain, .saturate = s->saturate};
+    matcher.kernel = s->filter;
+    options.matched = &matcher;
+    options.minarea = 1;
+    e = detect_sources(&in, &options, &s->objects, err);
+    if (!e) s->threshold = (float)(s->objects.snr_threshold * sqrt(s->filter.norm2) * (double)s->rms);
+    return e;
+}
+
 static enum err measure_frame(const struct frame *f, const struct extract_options *o, struct extract_scene *s, bool want_locus, struct detections *ret,
                               struct stellar_locus *locus, struct error *err)
 {
@@ -472,7 +514,7 @@ enum err extract_background(struct frame *f, bool consume, struct skycoord *sky,
 enum err extract_detect(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct error *err)
 {
     double mark = clock_seconds();
-    enum err e = detect_frame(f, o, scene, err);
+    enum err e = o->matched ? detect_matched(f, o, scene, err) : detect_frame(f, o, scene, err);
     scene->elapsed_ms.detect = lap_ms(&mark);
     return e;
 }

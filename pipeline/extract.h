@@ -1,6 +1,6 @@
 /* Extract: one calibrated image in, its detections out. What `extract` runs and what `reduce` calls per frame.
  *
- *     frame -> background -> detect -> measure -> psf -> sky columns -> struct detections, struct frame_quality
+ *     frame -> background -> [bright stars -> filter ->] detect -> measure -> psf -> sky columns -> struct detections, struct frame_quality
  *
  * Calling sequence: extract_options_init(), then extract_options_from_settings() and, for a drop-in run,
  * extract_options_from_sex(); extract_frame(); extract_options_release().
@@ -34,6 +34,8 @@ struct extract_options {
     bool manual_background;
     float background_value;
     struct detect_options detect;
+    bool matched;             /* detect with the frame's own PSF; `matcher` says how, its kernel is each frame's */
+    struct matched_options matcher;
     struct measure_options measure;
     enum extract_noise noise;
     float *weight;            /* nx * ny for NOISE_RMS, NOISE_VARIANCE_MAP, NOISE_WEIGHT; owned */
@@ -90,6 +92,7 @@ struct extract_scene {
     float *variance;          /* of the sky alone from the frame's VAR, NULL without; owned */
     float *noise;             /* variance per pixel that was asked for, NULL when it is constant; owned */
     float threshold, rms;
+    struct matched_kernel filter; /* what the matched filter used; radius 0: there was none */
     float gain, saturate;     /* as used */
     double pixel_scale;
     bool scale_known;         /* from the sky or the options; else it is 1 */

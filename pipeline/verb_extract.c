@@ -217,6 +217,16 @@ static void tell_stage(const char *stage, double elapsed_ms)
     log_event(LOG_DEBUG, "stage", LOG_STR("stage", stage), LOG_DOUBLE("elapsed_ms", elapsed_ms));
 }
 
+/* What the matched filter went by. */
+static void tell_filter(const struct run *r)
+{
+    const struct extract_scene *s = &r->scene;
+    if (!s->filter.radius) return;
+    log_event(LOG_DEBUG, "matched filter", LOG_INT("stars", s->filter.stars), LOG_DOUBLE("psf_fwhm_px", s->filter.fwhm), LOG_INT("radius", s->filter.radius),
+              LOG_INT("rank", s->filter.psf.rank), LOG_DOUBLE("threshold", s->objects.snr_threshold), LOG_DOUBLE("zero", s->objects.snr_zero),
+              LOG_DOUBLE("sigma", s->objects.snr_sigma));
+}
+
 static enum err extract_one(struct run *r, const char *path, struct error *err)
 {
     double start = clock_seconds();
@@ -232,6 +242,7 @@ static enum err extract_one(struct run *r, const char *path, struct error *err)
     if (!e) e = write_catalog(r, err);
     if (!e) e = write_check_images(r, err);
     tell_stage("write", 1e3 * (clock_seconds() - start));
+    tell_filter(r);
     error_subject(err, path, r->hdu);
     return e;
 }

@@ -421,7 +421,7 @@ static bool share_out(struct deblender *d, const struct deblend_options *o, cons
 /* Bring the pixels of each part together: those of the branch first, then the outer ones. core: as share_out() left it. */
 static void regroup(struct deblender *d, struct object_pixel *p, int64_t n, struct deblend_part *ret)
 {
-    for (int64_t k = 0; k < d->parts; k++) ret[k] = (struct deblend_part){0, d->part[k].profile.x, d->part[k].profile.y};
+    for (int64_t k = 0; k < d->parts; k++) ret[k] = (struct deblend_part){.x = d->part[k].profile.x, .y = d->part[k].profile.y};
     for (int64_t i = 0; i < n; i++) ret[d->label[i]].n++;
     int64_t at = 0;
     for (int64_t k = 0; k < d->parts; k++) {
@@ -440,7 +440,7 @@ enum err deblend_component(struct deblender *d, const struct deblend_options *o,
                            struct error *err)
 {
     assert(n >= 1);
-    *ret_parts = (struct deblend_part){n, NAN, NAN};
+    *ret_parts = (struct deblend_part){.n = n, .x = NAN, .y = NAN};
     *ret_n = 1;
     *ret_limit = false;
     if (minarea > DEBLEND_AREA) minarea = DEBLEND_AREA;

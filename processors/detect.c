@@ -8,6 +8,9 @@
 #include "common/arena.h"
 #include "common/detections.h"
 #include "common/units.h"
+#include "processors/matched_peak.h"
+#include "processors/matched_scan.h"
+#include "processors/matched_split.h"
 #include "processors/profile.h"
 #include "processors/runs.h"
 #include "processors/scanorder.h"
@@ -36,6 +39,7 @@ enum err detect_options_verify(const struct detect_options *o, struct error *err
     if (o->maxarea < 0) return ERROR(err, ERR_SETTINGS, "cannot detect with a largest area of %lld pixels", (long long)o->maxarea);
     if (o->clean && !(o->clean_param > 0 && o->clean_param <= 100))
         return ERROR(err, ERR_SETTINGS, "cannot clean with an exponent of %g", o->clean_param);
+    if (o->matched) return matched_options_verify(o->matched, err);
     enum err code = o->filter ? convolve_verify(o->filter, err) : ERR_OK;
     return code ? code : deblend_options_verify(&o->deblend, err);
 }
@@ -71,12 +75,15 @@ struct work {
     int64_t *comp_parts;          /* parts of each component; then, summed, its first object */
     float *comp_threshold;
     uint8_t *comp_limit;
+    struct matched_noise noise;   /* of the matched filter's map, and the threshold in it */
+    double matched_threshold;
     float highest_level;          /* of the background */
     int64_t n;                    /* objects */
     struct object *o_all;
     struct clean_object *wing;
-    int64_t *into;
+    int64_t *into;                /* the object it merges with, or: */
 };
+enum { KEPT = -1, DROPPED = -2 /* into */, NO_OBJECT = -2 /* number */ };
 
 static void work_release(struct work *w)
 {
@@ -92,8 +99,11 @@ static void work_release(struct work *w)
     free(w->into);
 }
 
+enum { PIXELS_PER_PEAK = 4 /* of the matched filter, at least: its map is smooth */ };
+
 static int64_t parts_at(const struct work *w, int64_t c)
 {
+    if (w->o->matched) return w->comp_pixel[c] / PIXELS_PER_PEAK + c;
     return w->comp_pixel[c] / (w->o->minarea < DEBLEND_AREA ? w->o->minarea : DEBLEND_AREA) + c;
 }
 
@@ -110,6 +120,90 @@ static void gather(struct work *w, int64_t c)
         threshold = run->threshold < threshold ? run->threshold : threshold;
     }
     w->comp_threshold[c] = threshold;
+}
+
+static const double EXCESS_SLACK = 1;    /* two sigma of what matched_excess() subtracts */
+static const float OUTSKIRTS = 0.15f; /* of the peak's S */
+
+/* Signal to noise of the gathered pixels of component c, and the variance of its noise: 1 for the sky, more with the photons
+ * of an object (S sigma sqrt(sum P^2) is the brightness after the filter). A saturated plateau has no peaks of its own. */
+static void gather_snr(const struct work *w, int64_t c, float *snr, float *noise2)
+{
+    const struct detect_input *in = w->in;
+    const struct object_pixel *p = w->pixels + w->comp_pixel[c];
+    float photons = in->gain > 0 ? (float)(w->noise.sigma * sqrt(w->o->matched->kernel.norm2)) / in->gain : 0;
+    for (int64_t i = 0; i < w->runs.comp_npix[c]; i++) {
+        int64_t at = (int64_t)p[i].y * in->nx + p[i].x;
+        float sigma = in->sigma2 ? sqrtf(in->sigma2[at]) : in->rms;
+        bool flat = in->mask && in->mask[at] & (MASK_SATURATED | MASK_BLEED);
+        snr[i] = p[i].cvalue;
+        noise2[i] = flat ? INFINITY : 1 + snr[i] * photons / sigma;
+    }
+}
+
+/* What weighs the pixels of a part in moments: the square of S, in units that make its sum the flux. The square of a star
+ * smoothed with its own profile is as wide as the star. Faint outskirts are not weighed: a neighbour below the threshold is in
+ * them as often as not. */
+static void weigh_part(struct object_pixel *p, int64_t n, float peak)
+{
+    double flux = 0, sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        flux += (double)p[i].value;
+        p[i].cvalue = p[i].cvalue > OUTSKIRTS * peak ? p[i].cvalue * p[i].cvalue : 0;
+        sum += (double)p[i].cvalue;
+    }
+    float unit = (float)((flux > 0 ? flux : 1) / sum);
+    for (int64_t i = 0; i < n; i++) p[i].cvalue *= unit;
+}
+
+static float excess_of(const void *user, int32_t x, int32_t y, float snr)
+{
+    const struct work *w = user;
+    return matched_excess(w->in, w->o, &w->noise, x, y, snr);
+}
+
+/* The hills of component c in the matched filter's map. */
+static bool split_matched(struct work *w, int64_t c, struct splitter *s)
+{
+    float *snr, *noise2;
+    int64_t n = w->runs.comp_npix[c];
+    struct object_pixel *p = w->pixels + w->comp_pixel[c];
+    struct deblend_part *part = w->parts + parts_at(w, c);
+    struct splitter_rule rule = {w->matched_threshold, w->matched_threshold - EXCESS_SLACK, w->o->matched->prominence, excess_of, w};
+    if (!splitter_room(s, n, &snr, &noise2)) return false;
+    gather_snr(w, c, snr, noise2);
+    if (splitter_run(s, &rule, p, n, parts_at(w, c + 1) - parts_at(w, c), part, &w->comp_parts[c], NULL)) return false;
+    for (int64_t k = 0; k < w->comp_parts[c]; p += part[k++].n) {
+        weigh_part(p, part[k].n, part[k].snr);
+        if (!w->o->matched->sharp) part[k].sharp = matched_is_sharp(w->in, w->o, &w->noise, &part[k], p, part[k].n);
+    }
+    return true;
+}
+
+/* The threshold follows from the noise of the map and the peaks of its components. */
+static enum err settle_threshold(struct work *w, struct error *err)
+{
+    const struct runs *r = &w->runs;
+    float *peak = mem_array((size_t)r->ncomp, sizeof *peak);
+    if (!peak) return ERROR(err, ERR_NOMEM, "could not allocate the peaks of %lld components", (long long)r->ncomp);
+    for (int64_t c = 0; c < r->ncomp; c++) {
+        peak[c] = 0;
+        for (int64_t m = r->comp_first[c]; m < r->comp_first[c + 1]; m++) {
+            const struct run *run = &r->run[r->member[m]];
+            for (int32_t x = 0; x < run->x1 - run->x0; x++) peak[c] = run->cvalue[x] > peak[c] ? run->cvalue[x] : peak[c];
+        }
+    }
+    w->matched_threshold = matched_threshold(w->o->matched, (double)w->in->nx * (double)w->in->ny, peak, r->ncomp);
+    free(peak);
+    return ERR_OK;
+}
+
+static enum err find_runs(struct work *w, struct error *err)
+{
+    if (!w->o->matched) return runs_find(w->in, w->o, &w->runs, err);
+    enum err code = matched_scan_noise(w->in, w->o, &w->noise, err);
+    if (!code) code = matched_scan_runs(w->in, w->o, &w->noise, &w->runs, err);
+    return code ? code : settle_threshold(w, err);
 }
 
 static enum err split_components(struct work *w, struct error *err)
@@ -130,18 +224,24 @@ static enum err split_components(struct work *w, struct error *err)
 #pragma omp parallel default(none) shared(w, n) reduction(| : failed)
     {
         struct deblender *d = deblender_new();
-        failed |= !d;
+        struct splitter *s = splitter_new();
+        failed |= !d || !s;
 #pragma omp for schedule(dynamic, 16)
         for (int64_t c = 0; c < n; c++) {
             bool limit = false;
-            if (!d) continue;
+            if (!d || !s) continue;
             gather(w, c);
+            if (w->o->matched) {
+                failed |= !split_matched(w, c, s);
+                continue;
+            }
             failed |= deblend_component(d, &w->o->deblend, w->pixels + w->comp_pixel[c], w->runs.comp_npix[c],
                                         w->comp_threshold[c], w->o->minarea, w->parts + parts_at(w, c), &w->comp_parts[c],
                                         &limit, NULL) != ERR_OK;
             w->comp_limit[c] = limit;
         }
         deblender_free(d);
+        splitter_free(s);
     }
     if (!failed) return ERR_OK;
 nomem:
@@ -158,10 +258,16 @@ struct part_scratch {
     struct scanorder *order;
 };
 
+/* What was subtracted, now or before. */
+static const struct background *level_of(const struct detect_input *in)
+{
+    return in->background ? in->background : in->rms_map;
+}
+
 static bool part_scratch_init(struct part_scratch *s, const struct work *w)
 {
     s->heap = mem_array((size_t)w->o->minarea, sizeof *s->heap);
-    s->nodes = mem_array(w->in->background ? (size_t)background_scratch(w->in->background) : 1, sizeof *s->nodes);
+    s->nodes = mem_array(level_of(w->in) ? (size_t)background_scratch(level_of(w->in)) : 1, sizeof *s->nodes);
     s->order = scanorder_new();
     return s->heap && s->nodes && s->order;
 }
@@ -190,7 +296,7 @@ static bool is_saturated(const struct work *w, const struct object_pixel *p, int
             if (in->mask[(int64_t)p[i].y * in->nx + p[i].x] & MASK_SATURATED) return true;
     }
     if (!(in->saturate < INFINITY)) return false;
-    const struct background *b = in->background;
+    const struct background *b = level_of(in);
     if (!(peak + w->highest_level >= in->saturate)) return false;
     for (int64_t i = 0; i < n; i++)
         if (p[i].value + (b ? background_at(b, p[i].x, p[i].y, scratch) : 0) >= in->saturate) return true;
@@ -288,18 +394,21 @@ static bool make_object(struct work *w, int64_t c, int64_t first, const struct d
     int64_t n = part->n;
     bool split = w->comp_parts[c + 1] - w->comp_parts[c] > 1;
     const double centre[2] = {part->x, part->y};
-    profile_measure(p, n, threshold, split ? centre : NULL, &r);
+    bool placed = w->o->matched ? isfinite(part->x) && isfinite(part->y) : split;
+    profile_measure(p, n, threshold, placed ? centre : NULL, &r);
+    if (w->o->matched) r.xpeak = part->xpeak, r.ypeak = part->ypeak;
     unsigned flags = split ? FLAG_DEBLENDED : 0;
     if (w->comp_limit[c]) flags |= FLAG_DEBLEND_LIMIT;
     if (r.xmin == 0 || r.ymin == 0 || r.xmax == in->nx - 1 || r.ymax == in->ny - 1) flags |= FLAG_TRUNCATED;
     if (is_saturated(w, p, n, r.peak, s->nodes)) flags |= FLAG_SATURATED;
     w->o_all[index] = (struct object){
         .first = first, .npix = n, .xmin = r.xmin, .xmax = r.xmax, .ymin = r.ymin, .ymax = r.ymax, .xpeak = r.xpeak,
-        .ypeak = r.ypeak, .peak = r.peak, .cpeak = r.cpeak, .threshold = threshold, .flux = r.flux, .x = r.x, .y = r.y,
+        .ypeak = r.ypeak, .peak = r.peak, .cpeak = r.cpeak, .snr = part->snr, .threshold = threshold, .flux = r.flux, .x = r.x, .y = r.y,
         .x2 = r.x2, .y2 = r.y2, .xy = r.xy, .a = (float)r.a, .b = (float)r.b, .theta_rad = (float)r.theta_rad,
         .cxx = (float)r.cxx, .cyy = (float)r.cyy, .cxy = (float)r.cxy, .flags = (uint16_t)flags,
         .imaflags = mask_of(w, p, n)};
     float margin;
+    w->into[index] = part->sharp ? DROPPED : KEPT;
     if (!w->wing) return true;
     if (!margin_of(w, c, p, n, s, &margin)) return false;
     describe_wing(w->o, &r, threshold, margin, &w->wing[index]);
@@ -315,10 +424,12 @@ static enum err make_objects(struct work *w, struct error *err)
         at += parts;
     }
     w->n = at;
-    w->highest_level = highest_level(w->in->background);
+    w->highest_level = highest_level(level_of(w->in));
     w->o_all = mem_array((size_t)w->n, sizeof *w->o_all);
-    w->wing = w->o->clean ? mem_array((size_t)w->n, sizeof *w->wing) : NULL;
-    if (!w->o_all || (w->o->clean && !w->wing))
+    bool clean = w->o->clean && !w->o->matched;
+    w->into = mem_array((size_t)w->n, sizeof *w->into);
+    w->wing = clean ? mem_array((size_t)w->n, sizeof *w->wing) : NULL;
+    if (!w->o_all || !w->into || (clean && !w->wing))
         return ERROR(err, ERR_NOMEM, "could not allocate %lld objects", (long long)w->n);
     int failed = 0;
     /* Each component writes its own objects. */
@@ -358,22 +469,15 @@ static void absorb(struct object *to, const struct object *wing)
 static enum err number_objects(struct work *w, int64_t **ret_number, struct error *err)
 {
     int64_t *number = mem_array((size_t)w->n, sizeof *number), kept = 0;
-    w->into = mem_array((size_t)w->n, sizeof *w->into);
-    if (!number || !w->into) {
-        free(number);
-        return ERROR(err, ERR_NOMEM, "could not allocate the numbers of %lld objects", (long long)w->n);
-    }
+    if (!number) return ERROR(err, ERR_NOMEM, "could not allocate the numbers of %lld objects", (long long)w->n);
     enum err code = ERR_OK;
-    if (w->o->clean)
-        code = clean_objects(w->wing, w->n, w->in->nx, w->in->ny, w->o->clean_param, w->into, err);
-    else
-        for (int64_t i = 0; i < w->n; i++) w->into[i] = -1;
+    if (w->wing) code = clean_objects(w->wing, w->n, w->in->nx, w->in->ny, w->o->clean_param, w->into, err);
     if (code) {
         free(number);
         return code;
     }
     for (int64_t i = 0; i < w->n; i++)
-        if (w->into[i] < 0) number[i] = kept++;
+        if (w->into[i] < 0) number[i] = w->into[i] == KEPT ? kept++ : NO_OBJECT;
     for (int64_t i = 0; i < w->n; i++) {
         if (w->into[i] < 0) continue;
         number[i] = number[w->into[i]];
@@ -426,7 +530,7 @@ static enum err draw_segments(const struct work *w, const int64_t *number, int32
 #pragma omp parallel for default(none) shared(w, number, map, n, nx) schedule(dynamic, 64)
     for (int64_t i = 0; i < n; i++) {
         const struct object_pixel *p = w->pixels + w->o_all[i].first;
-        for (int64_t k = 0; k < w->o_all[i].npix; k++) map[(int64_t)p[k].y * nx + p[k].x] = (int32_t)(number[i] + 1);
+        for (int64_t k = 0; k < w->o_all[i].npix; k++) map[(int64_t)p[k].y * nx + p[k].x] = (int32_t)(number[i] + 1); /* NO_OBJECT: -1 */
     }
     *ret = map;
     return ERR_OK;
@@ -437,14 +541,15 @@ static void hand_over(struct work *w, int32_t *segment, struct objects *ret)
 {
     int64_t kept = 0, at = 0;
     for (int64_t i = 0; i < w->n; i++) {
-        if (w->into[i] >= 0) continue;
+        if (w->into[i] != KEPT) continue;
         struct object *o = &w->o_all[kept++];
         *o = w->o_all[i];
         if (o->first != at) memmove(w->pixels + at, w->pixels + o->first, (size_t)o->npix * sizeof *w->pixels);
         o->first = at;
         at += o->npix;
     }
-    *ret = (struct objects){.n = kept, .o = w->o_all, .npixels = at, .pixels = w->pixels, .segment = segment};
+    *ret = (struct objects){.n = kept, .o = w->o_all, .npixels = at, .pixels = w->pixels, .segment = segment,
+                            .snr_threshold = w->matched_threshold, .snr_zero = w->noise.zero, .snr_sigma = w->noise.sigma};
     w->o_all = NULL;
     w->pixels = NULL;
 }
@@ -457,7 +562,7 @@ enum err detect_sources(const struct detect_input *in, const struct detect_optio
     int32_t *segment = NULL;
     enum err code = detect_options_verify(options, err);
     if (!code) code = input_verify(in, err);
-    if (!code) code = runs_find(in, options, &w.runs, err);
+    if (!code) code = find_runs(&w, err);
     if (!code) code = split_components(&w, err);
     if (!code) code = make_objects(&w, err);
     if (!code) code = number_objects(&w, &number, err);

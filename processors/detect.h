@@ -21,6 +21,7 @@
 #include "processors/clean.h"
 #include "processors/convolve.h"
 #include "processors/deblend.h"
+#include "processors/matched.h"
 #include "processors/objects.h"
 
 struct detect_options {
@@ -34,6 +35,8 @@ struct detect_options {
     double clean_param;    /* beta of the Moffat wings */
     bool compat;           /* as Source Extractor 2.25: judge the faintest objects as it does (scanorder.h); filter the
                               variance too before it becomes the threshold */
+    const struct matched_options *matched; /* borrowed; not NULL: the matched filter decides what is an object and where its
+                              pixels are; thresh, filter, deblend and clean say nothing then */
     mask_t holes;          /* planes whose pixels are never detected and count as sky in the filter ... */
     mask_t mended;         /* ... unless one of these planes is set too (interpolated pixels) */
 };
@@ -46,6 +49,8 @@ struct detect_input {
     const float *sigma2;   /* nx * ny variances: threshold = thresh * sqrt(sigma2) per pixel, <= 0 or NaN is a hole;
                               NULL: thresh * rms everywhere */
     float rms;             /* 0: the background's global rms */
+    const struct background *rms_map; /* borrowed: with the matched filter its rms stands in for sigma2; NULL: rms */
+    float gain;            /* electrons per image unit, with the matched filter; 0: no photon noise */
     float saturate;        /* level with background; pixels at or above it set FLAG_SATURATED; INFINITY: none */
     float *value;          /* nx * ny, returned: image - background, written once; may be the image itself; NULL: not
                               wanted, which asks for background == NULL */
@@ -59,14 +64,15 @@ enum err detect_options_verify(const struct detect_options *options, struct erro
 float detect_threshold(const struct detect_input *in, const struct detect_options *options);
 
 /* Detect.
- * Given:     in, options
+ * Given:     in, options; with options->matched the image is subtracted already (background NULL, value NULL or the image)
  * Returned:  ret      objects with their pixels (those of the merged wings stay out) and the segmentation map, in which
  *                     merged wings have the number of the object they went to; objects_release() frees it
  * Status:    0; ERR_SETTINGS; ERR_SHAPE; ERR_NOMEM
  * Threads:   strips and components in parallel; same bytes for any thread count
  * Note:      flags set here: FLAG_DEBLENDED, FLAG_SATURATED, FLAG_TRUNCATED, FLAG_DEBLEND_LIMIT. Positions, moments and
  *            xpeak, ypeak are of filtered pixels; flux, peak of unfiltered ones. A merged wing adds its flux and widens
- *            xmin..ymax, position and moments stay. */
+ *            xmin..ymax, position and moments stay. With the matched filter snr, xpeak and ypeak are those of its map,
+ *            and pixels of peaks sharper than the PSF are -1 in the segmentation map. */
 enum err detect_sources(const struct detect_input *in, const struct detect_options *options, struct objects *ret,
                         struct error *err);
 

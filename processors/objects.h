@@ -46,6 +46,7 @@ struct object {
     int32_t xpeak, ypeak;
     float peak;             /* largest value */
     float cpeak;            /* largest filtered value */
+    float snr;              /* of the matched filter at (xpeak, ypeak); 0 without one */
     float threshold;        /* detection threshold, image unit (after filtering where the noise varies) */
     double flux;            /* sum of value over the isophote */
     double x, y;            /* barycentre */
@@ -61,6 +62,8 @@ struct objects {
     struct object *o;       /* in the order of the topmost detection pass: ascending (ymax, ...) as detect.h says */
     int64_t npixels;
     struct object_pixel *pixels;
+    double snr_threshold;   /* of the matched filter, 0 without one; zero and scatter of its map as measured */
+    double snr_zero, snr_sigma;
     int32_t *segment;       /* nx * ny segmentation map as in image_view, owned */
 };
 

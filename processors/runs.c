@@ -190,29 +190,41 @@ static bool grow(void **p, int64_t *room, int64_t need, size_t size)
     return true;
 }
 
+float *strip_add(struct strip *strip, int64_t x0, int64_t x1, int64_t y, float threshold)
+{
+    if (strip->n == strip->room && !grow((void **)&strip->run, &strip->room, strip->n + 1, sizeof *strip->run)) return NULL;
+    int64_t need = strip->nvalues + 2 * (x1 - x0);
+    if (need > strip->room_values && !grow((void **)&strip->values, &strip->room_values, need, sizeof *strip->values)) return NULL;
+    float *to = strip->values + strip->nvalues;
+    strip->run[strip->n++] = (struct run){.x0 = (int32_t)x0, .x1 = (int32_t)x1, .y = (int32_t)y, .threshold = threshold,
+                                          .first = strip->nvalues};
+    strip->nvalues = need;
+    return to;
+}
+
+bool strip_close(struct strip *strip)
+{
+    strip->parent = mem_array((size_t)strip->n, sizeof *strip->parent);
+    if (!strip->parent) return false;
+    runs_connect(strip->run, strip->n, strip->parent);
+    return true;
+}
+
 static bool add_run(struct strip *strip, const struct scan *c, const struct scan_scratch *s, int64_t x0, int64_t x1, int64_t y)
 {
-    if (strip->n == strip->room && !grow((void **)&strip->run, &strip->room, strip->n + 1, sizeof *strip->run)) return false;
-    int64_t n = x1 - x0;
-    if (strip->nvalues + 2 * n > strip->room_values &&
-        !grow((void **)&strip->values, &strip->room_values, strip->nvalues + 2 * n, sizeof *strip->values))
-        return false;
-    float *to = strip->values + strip->nvalues;
-    memcpy(to, ring_row(c, s, y) + x0, (size_t)n * sizeof *to);
-    memcpy(to + n, s->filtered + x0, (size_t)n * sizeof *to);
     float limit = c->threshold;
     if (c->in->sigma2) {
         limit = INFINITY;
         for (int64_t x = x0; x < x1; x++) limit = s->limit[x] < limit ? s->limit[x] : limit;
     }
-    strip->run[strip->n++] = (struct run){.x0 = (int32_t)x0, .x1 = (int32_t)x1, .y = (int32_t)y, .threshold = limit,
-                                          .first = strip->nvalues};
-    strip->nvalues += 2 * n;
+    float *to = strip_add(strip, x0, x1, y, limit);
+    if (!to) return false;
+    memcpy(to, ring_row(c, s, y) + x0, (size_t)(x1 - x0) * sizeof *to);
+    memcpy(to + (x1 - x0), s->filtered + x0, (size_t)(x1 - x0) * sizeof *to);
     return true;
 }
 
-/* First bit at or after x that equals `set`, nx if there is none. */
-static int64_t next_bit(const uint64_t *bits, int64_t nx, int64_t x, bool set)
+int64_t runs_next_bit(const uint64_t *bits, int64_t nx, int64_t x, bool set)
 {
     for (int64_t w = x / 64; 64 * w < nx; w++) {
         uint64_t word = set ? bits[w] : ~bits[w];
@@ -228,10 +240,10 @@ static int64_t next_bit(const uint64_t *bits, int64_t nx, int64_t x, bool set)
 static bool add_runs(struct strip *strip, const struct scan *c, const struct scan_scratch *s, int64_t y)
 {
     int64_t nx = c->in->nx;
-    for (int64_t x0 = next_bit(s->bits, nx, 0, true); x0 < nx;) {
-        int64_t x1 = next_bit(s->bits, nx, x0, false);
+    for (int64_t x0 = runs_next_bit(s->bits, nx, 0, true); x0 < nx;) {
+        int64_t x1 = runs_next_bit(s->bits, nx, x0, false);
         if (!add_run(strip, c, s, x0, x1, y)) return false;
-        x0 = x1 < nx ? next_bit(s->bits, nx, x1, true) : nx;
+        x0 = x1 < nx ? runs_next_bit(s->bits, nx, x1, true) : nx;
     }
     return true;
 }
@@ -291,10 +303,7 @@ static bool scan_strip(const struct scan *c, struct scan_scratch *s, int64_t ind
         }
         if (y - c->below >= y0 && !search_row(c, s, y - c->below, strip)) return false;
     }
-    strip->parent = mem_array((size_t)strip->n, sizeof *strip->parent);
-    if (!strip->parent) return false;
-    runs_connect(strip->run, strip->n, strip->parent);
-    return true;
+    return strip_close(strip);
 }
 
 /* ---- all strips ---------------------------------------------------------------------------------------------------- */
@@ -366,7 +375,7 @@ static enum err sew_strips(struct runs *r, int64_t **ret_parent, struct error *e
 }
 
 /* Components in the order of their last runs; stamp[root] first holds the last run, then the component. */
-static enum err collect_components(struct runs *r, int64_t *parent, const struct detect_options *o, struct error *err)
+static enum err collect_components(struct runs *r, int64_t *parent, int64_t minarea, int64_t maxarea, struct error *err)
 {
     int64_t *stamp = mem_array((size_t)r->n, sizeof *stamp), *npix = mem_zarray((size_t)r->n, sizeof *npix);
     int64_t *count = mem_zarray((size_t)r->n, sizeof *count);
@@ -381,7 +390,7 @@ static enum err collect_components(struct runs *r, int64_t *parent, const struct
         count[root]++;
     }
     for (int64_t i = 0; i < r->n; i++) {
-        if (parent[i] != i || npix[i] < o->minarea || (o->maxarea > 0 && npix[i] > o->maxarea)) continue;
+        if (parent[i] != i || npix[i] < minarea || (maxarea > 0 && npix[i] > maxarea)) continue;
         r->ncomp++;
         members += count[i];
     }
@@ -392,7 +401,7 @@ static enum err collect_components(struct runs *r, int64_t *parent, const struct
     int64_t c = 0, at = 0;
     for (int64_t i = 0; i < r->n; i++) {
         int64_t root = parent[i];
-        if (stamp[root] != i || npix[root] < o->minarea || (o->maxarea > 0 && npix[root] > o->maxarea)) continue;
+        if (stamp[root] != i || npix[root] < minarea || (maxarea > 0 && npix[root] > maxarea)) continue;
         r->comp_first[c] = at;
         r->comp_npix[c++] = npix[root];
         at += count[root];
@@ -415,6 +424,15 @@ out:
     return code;
 }
 
+enum err runs_join(struct runs *r, int64_t minarea, int64_t maxarea, struct error *err)
+{
+    int64_t *parent = NULL;
+    enum err code = sew_strips(r, &parent, err);
+    if (!code) code = collect_components(r, parent, minarea, maxarea, err);
+    free(parent);
+    return code;
+}
+
 enum err runs_find(const struct detect_input *in, const struct detect_options *o, struct runs *ret, struct error *err)
 {
     static const float one = 1;
@@ -426,15 +444,12 @@ enum err runs_find(const struct detect_input *in, const struct detect_options *o
     c.smooth = o->compat && o->filter && in->sigma2;
     c.margin = convolve_margin(&c.kernel);
     c.stride = (in->nx + 2 * c.margin + 127) / 64 * 64;
-    int64_t *parent = NULL;
     enum err code = ERR_OK;
     r.strips = mem_zarray((size_t)r.nstrips, sizeof *r.strips);
     if (!r.strips) code = ERROR(err, ERR_NOMEM, "could not allocate %lld strips", (long long)r.nstrips);
     if (!code) code = save_halo(&c, r.nstrips, err);
     if (!code) code = scan_strips(&c, &r, err);
-    if (!code) code = sew_strips(&r, &parent, err);
-    if (!code) code = collect_components(&r, parent, o, err);
-    free(parent);
+    if (!code) code = runs_join(&r, o->minarea, o->maxarea, err);
     free(c.halo);
     if (code)
         runs_release(&r);

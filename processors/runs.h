@@ -41,6 +41,16 @@ struct runs {
 enum err runs_find(const struct detect_input *in, const struct detect_options *o, struct runs *ret, struct error *err);
 void runs_release(struct runs *r);
 
+/* For a scan of one's own: add the run [x0, x1) of row y. Returned: room for its 2 (x1 - x0) values, valid until the next one is
+ * added; NULL: no memory. */
+float *strip_add(struct strip *s, int64_t x0, int64_t x1, int64_t y, float threshold);
+/* The strip is complete: label its runs. Status: false if memory ends. */
+bool strip_close(struct strip *s);
+/* All r->nstrips strips are closed: one list of runs, components across the seams, those too small or too large left out. */
+enum err runs_join(struct runs *r, int64_t minarea, int64_t maxarea, struct error *err);
+/* First bit at or after x that equals `set`, nx if there is none. */
+int64_t runs_next_bit(const uint64_t *bits, int64_t nx, int64_t x, bool set);
+
 /* Label runs that are in raster order (the part of runs_find that tests can feed by hand). parent: n entries. */
 void runs_connect(const struct run *run, int64_t n, int64_t *parent);
 
