@@ -134,7 +134,7 @@ static void gather_snr(const struct work *w, int64_t c, float *snr, float *noise
     float photons = in->gain > 0 ? (float)(w->noise.sigma * sqrt(w->o->matched->kernel.norm2)) / in->gain : 0;
     for (int64_t i = 0; i < w->runs.comp_npix[c]; i++) {
         int64_t at = (int64_t)p[i].y * in->nx + p[i].x;
-        float sigma = in->sigma2 ? sqrtf(in->sigma2[at]) : in->rms;
+        float sigma = in->sigma2 && in->sigma2[at] > 0 ? sqrtf(in->sigma2[at]) : in->rms;
         bool flat = in->mask && in->mask[at] & (MASK_SATURATED | MASK_BLEED);
         snr[i] = p[i].cvalue;
         noise2[i] = flat ? INFINITY : 1 + snr[i] * photons / sigma;

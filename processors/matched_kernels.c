@@ -46,7 +46,7 @@ static void products(const struct matched_products *p, int radius, int margin, c
     }
 }
 
-static int64_t prepare(const float *value, const float *variance, int64_t nx, float *good, float *weighted, float *root)
+static int64_t prepare(const float *value, const float *variance, int64_t nx, float other, float *good, float *weighted, float *root)
 {
     int64_t bad = 0;
     for (int64_t x0 = 0; x0 < nx; x0 += 4096) {
@@ -63,7 +63,7 @@ static int64_t prepare(const float *value, const float *variance, int64_t nx, fl
         }
         bad += count;
     }
-    float last = 0;
+    float last = other;
     for (int64_t x = 0; bad && x < nx; x++) {
         if (good[x] > 0) last = root[x];
         else root[x] = last;

@@ -13,8 +13,8 @@ struct matched_kernels {
     void (*products)(const struct matched_products *p, int radius, int margin, const float *const *rows, int64_t nx, float *line,
                      float *ret);
     /* Prepare a row: good[x] 1 or 0 (usable value and variance), weighted[x] = value / variance or 0, root[x] = 1 /
-     * sqrt(variance), where there is none that of the pixel before (0 at the start). Returned: how many are not good. */
-    int64_t (*prepare)(const float *value, const float *variance, int64_t nx, float *good, float *weighted, float *root);
+     * sqrt(variance), where there is none that of the pixel before (`other` at the start). Returned: how many are not good. */
+    int64_t (*prepare)(const float *value, const float *variance, int64_t nx, float other, float *good, float *weighted, float *root);
     /* s[x] = sum[x] norm[x] / root[x], 0 where root is 0 */
     void (*scale)(const float *sum, const float *norm, const float *root, int64_t nx, float *s);
     /* norm[x] = 1 / sqrt(square[x]), 0 where square is less than `least` */

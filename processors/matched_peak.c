@@ -7,7 +7,8 @@
 
 enum { REACH = 2 /* a line passes within this of the peak */, LONGEST = 7, HALF = REACH + LONGEST - 1, SIDE = 2 * HALF + 1 };
 
-static const float MARGIN = 12; /* by which the square of a line's S must pass that of the PSF: exp(-6) in likelihood */
+static const float EVEN_LEAST = 1; /* S of the light around it: less may be noise */
+static const float MARGIN = 12;    /* by which the square of a line's S must pass that of the PSF: exp(-6) in likelihood */
 
 /* A pixel in units of its noise. Returned: false where there is none. */
 static bool pixel_at(const struct detect_input *in, const struct detect_options *o, float sigma, int64_t x, int64_t y, float *ret)
@@ -73,21 +74,6 @@ static void mark_own(const struct object_pixel *p, int64_t n, int32_t x0, int32_
     }
 }
 
-/* Median of 16 pixels a PSF's radius away: the wing of a neighbour that the peak stands on. */
-static float level_around(const struct window *w, double radius)
-{
-    float v[16];
-    int n = 0;
-    for (int k = 0; k < 16; k++) {
-        int i = HALF + (int)lrint(radius * cos(k * 0.39269908)), j = HALF + (int)lrint(radius * sin(k * 0.39269908));
-        float q = w->z[j][i];
-        int m = n++;
-        for (; m > 0 && v[m - 1] > q; m--) v[m] = v[m - 1];
-        v[m] = q;
-    }
-    return 0.5f * (v[7] + v[8]);
-}
-
 /* The best line through the pixels, as S^2. Each line is grown pixel by pixel from its start. */
 static float best_line(const struct window *w, float level)
 {
@@ -129,10 +115,10 @@ bool matched_is_sharp(const struct detect_input *in, const struct detect_options
     const struct matched_kernel *k = &o->matched->kernel;
     cut(in, o, (float)noise->sigma, part->xpeak, part->ypeak, &w);
     mark_own(p, n, part->xpeak, part->ypeak, &w);
-    float level = level_around(&w, fmin(k->fwhm + 1, HALF));
-    level = level > 0 ? level : 0;
-    float own = part->snr - level / (float)sqrt(k->norm2); /* even light of that level has this S */
+    float own = matched_excess(in, o, noise, part->xpeak, part->ypeak, part->snr), even = part->snr - own;
+    if (even < EVEN_LEAST) own = part->snr, even = 0;
     own = own > 0 ? own : 0;
+    float level = even * (float)sqrt(k->norm2);
     float line = best_line(&w, level), block = best_block(&w, level);
     return (line > block ? line : block) > own * own + MARGIN;
 }

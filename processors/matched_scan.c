@@ -120,7 +120,7 @@ static void load_row(const struct scan *c, struct scratch *s, int64_t y)
         const mask_t *mask = in->mask + y * nx, holes = c->o->holes, mended = c->o->mended;
         for (int64_t x = 0; x < nx; x++) s->variance[x] = (mask[x] & holes) && !(mask[x] & mended) ? 0 : s->variance[x];
     }
-    s->bad[slot_of(c, y)] = kernels()->prepare(in->image + y * nx, s->variance, nx, ring(c, s->good, y), ring(c, s->weighted, y),
+    s->bad[slot_of(c, y)] = kernels()->prepare(in->image + y * nx, s->variance, nx, in->rms > 0 ? 1 / in->rms : 0, ring(c, s->good, y), ring(c, s->weighted, y),
                                                ring(c, s->root, y));
 }
 
@@ -203,14 +203,14 @@ enum err matched_scan_noise(const struct detect_input *in, const struct detect_o
 
 static bool add_run(const struct scan *c, struct scratch *s, int64_t x0, int64_t x1, int64_t y, struct strip *strip)
 {
-    const float *root = ring(c, s->root, y), *value = c->in->image + y * c->in->nx;
+    const float *root = ring(c, s->root, y), *good = ring(c, s->good, y), *value = c->in->image + y * c->in->nx;
     float most = 0;
     for (int64_t x = x0; x < x1; x++) most = root[x] > most ? root[x] : most;
     /* an even light of this brightness has S = footprint */
     float level = (float)(c->o->matched->footprint * c->noise.sigma * sqrt(c->k->norm2)) / most;
     float *to = strip_add(strip, x0, x1, y, level);
     if (!to) return false;
-    memcpy(to, value + x0, (size_t)(x1 - x0) * sizeof *to);
+    for (int64_t x = x0; x < x1; x++) to[x - x0] = good[x] > 0 ? value[x] : 0;
     memcpy(to + (x1 - x0), s->snr + x0, (size_t)(x1 - x0) * sizeof *to);
     return true;
 }
@@ -222,9 +222,6 @@ static bool search_row(const struct scan *c, struct scratch *s, int64_t y, struc
     float zero = (float)c->noise.zero, inverse = (float)(1 / c->noise.sigma);
     for (int64_t x = 0; x < nx; x++) s->snr[x] = (s->snr[x] - zero) * inverse;
     if (!detect_kernels()->above(s->snr, (float)c->o->matched->footprint, nx, s->bits)) return true;
-    const float *good = ring(c, s->good, y);
-    for (int64_t x = 0; s->bad[slot_of(c, y)] && x < nx; x++)
-        if (!(good[x] > 0)) s->bits[x / 64] &= ~((uint64_t)1 << (x % 64));
     for (int64_t x0 = runs_next_bit(s->bits, nx, 0, true); x0 < nx;) {
         int64_t x1 = runs_next_bit(s->bits, nx, x0, false);
         if (!add_run(c, s, x0, x1, y, strip)) return false;
