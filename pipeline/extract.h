@@ -97,7 +97,7 @@ struct extract_scene {
     double pixel_scale;
     bool scale_known;         /* from the sky or the options; else it is 1 */
     struct {
-        double background, detect, measure, sky;
+        double background, detect, measure, psf_model, psf, sky;
     } elapsed_ms;             /* for the log alone: never in a product */
 };
 void extract_scene_init(struct extract_scene *s);

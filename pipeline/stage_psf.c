@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/arena.h"
+#include "common/log.h"
 #include "common/units.h"
 #include "pipeline/extract.h"
 #include "processors/shape.h"
@@ -32,10 +33,13 @@ enum err extract_psf(const struct frame *f, const struct extract_options *o, str
 {
     struct image_view view;
     struct psf_options opt = o->psf;
+    double start = clock_seconds();
     if (scene->psf.coef) return ERR_OK;
     enum err e = extract_view(f, o, scene, &view, err);
     opt.saturate = saturation_above(scene);
-    return e ? e : psfmodel_from_objects(&view, &scene->objects, &opt, &scene->psf, err);
+    if (!e) e = psfmodel_from_objects(&view, &scene->objects, &opt, &scene->psf, err);
+    scene->elapsed_ms.psf_model = 1e3 * (clock_seconds() - start);
+    return e;
 }
 
 /* ---- columns -------------------------------------------------------------------------------------------------------- */
@@ -125,6 +129,7 @@ enum err extract_psf_photometry(const struct frame *f, const struct extract_opti
     int64_t n = scene->objects.n;
     if (!wants_psf(o)) return ERR_OK;
     enum err e = extract_psf(f, o, scene, err);
+    double start = clock_seconds();
     if (!e) e = extract_view(f, o, scene, &view, err);
     if (e) return e;
     struct psffit_source *s = mem_zarray((size_t)(n ? n : 1), sizeof *s);
@@ -139,5 +144,6 @@ enum err extract_psf_photometry(const struct frame *f, const struct extract_opti
     if (!e) put_columns(s, o, ret);
     if (!e) e = find_corrections(o, scene, ret, err);
     free(s);
+    scene->elapsed_ms.psf = 1e3 * (clock_seconds() - start);
     return e;
 }

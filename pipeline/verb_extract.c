@@ -237,6 +237,8 @@ static enum err extract_one(struct run *r, const char *path, struct error *err)
     tell_stage("background", r->scene.elapsed_ms.background);
     tell_stage("detect", r->scene.elapsed_ms.detect);
     tell_stage("measure", r->scene.elapsed_ms.measure);
+    tell_stage("psf-model", r->scene.elapsed_ms.psf_model);
+    tell_stage("psf", r->scene.elapsed_ms.psf);
     tell_stage("sky", r->scene.elapsed_ms.sky);
     start = clock_seconds();
     if (!e) e = write_catalog(r, err);

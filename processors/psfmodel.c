@@ -285,25 +285,32 @@ static void spline_filter(double *v, int n, int64_t s)
     for (int i = 0; i < n; i++) v[i * s] *= 6;
 }
 
-enum err psf_profile_coef(const struct psf_model *m, const struct psf_profile *p, float *ret, struct error *err)
+enum err psf_profile_coefs(const struct psf_model *m, const struct psf_profile *p, int count, float *ret, struct error *err)
 {
-    const struct moffat f = moffat_of(p);
     int n = m->nodes, c = centre_node(m);
-    double *v = mem_array((size_t)n * (size_t)n, sizeof *v);
+    int64_t nn = (int64_t)n * n, plane = (int64_t)n * m->pitch;
+    double *v = mem_array((size_t)nn * (size_t)count, sizeof *v);
     if (!v) return ERROR(err, ERR_NOMEM, "no memory for a PSF of %d x %d nodes", n, n);
     /* the profile is the same turned by 180 degrees: half of the rows, each written by one thread with its twin */
-#pragma omp parallel for default(none) shared(f, n, c, v, m) schedule(static)
-    for (int j = 0; j <= c; j++)
+#pragma omp parallel for default(none) shared(p, n, nn, c, v, m, count) schedule(static)
+    for (int row = 0; row < count * (c + 1); row++) {
+        const struct moffat f = moffat_of(&p[row / (c + 1)]);
+        int j = row % (c + 1);
+        double *to = v + row / (c + 1) * nn;
         for (int i = 0; i < n; i++) {
             double value = moffat_pixel(&f, (double)(i - c) / m->over, (double)(j - c) / m->over);
-            v[(int64_t)j * n + i] = value;
-            v[(int64_t)(n - 1 - j) * n + (n - 1 - i)] = value;
+            to[(int64_t)j * n + i] = value;
+            to[(int64_t)(n - 1 - j) * n + (n - 1 - i)] = value;
         }
-    for (int j = 0; j < n; j++) spline_filter(v + (int64_t)j * n, n, 1);
-    for (int i = 0; i < n; i++) spline_filter(v + i, n, n);
-    memset(ret, 0, (size_t)n * (size_t)m->pitch * sizeof *ret);
-    for (int j = 0; j < n; j++)
-        for (int i = 0; i < n; i++) ret[node_at(m, i, j)] = (float)v[(int64_t)j * n + i];
+    }
+    memset(ret, 0, (size_t)count * (size_t)plane * sizeof *ret);
+    for (int k = 0; k < count; k++) {
+        double *from = v + k * nn;
+        for (int j = 0; j < n; j++) spline_filter(from + (int64_t)j * n, n, 1);
+        for (int i = 0; i < n; i++) spline_filter(from + i, n, n);
+        for (int j = 0; j < n; j++)
+            for (int i = 0; i < n; i++) ret[k * plane + node_at(m, i, j)] = (float)from[(int64_t)j * n + i];
+    }
     free(v);
     return ERR_OK;
 }
@@ -359,7 +366,7 @@ enum err psf_finish(struct psf_model *m, const struct psf_profile *p, struct err
     double e = hypot(p->e1, p->e2);
     float *base = mem_array((size_t)plane, sizeof *base);
     if (!base) return ERROR(err, ERR_NOMEM, "no memory for a PSF of %d x %d nodes", m->nodes, m->nodes);
-    enum err code = psf_profile_coef(m, p, base, err);
+    enum err code = psf_profile_coefs(m, p, 1, base, err);
     if (!code) {
         m->profile = *p;
         m->fwhm = p->fwhm;
@@ -386,7 +393,7 @@ enum err psfmodel_analytic(int64_t nx, int64_t ny, double fwhm, double beta, dou
     struct psf_model m = {.nx = nx, .ny = ny, .terms = 1, .x0 = 0.5 * (double)(nx - 1), .y0 = 0.5 * (double)(ny - 1), .scale = 0.5 * (double)(nx > ny ? nx : ny)};
     psf_geometry(&m, fwhm);
     m.coef = mem_array((size_t)m.nodes * (size_t)m.pitch, sizeof *m.coef);
-    enum err e = m.coef ? psf_profile_coef(&m, &p, m.coef, err) : ERROR(err, ERR_NOMEM, "no memory for a PSF");
+    enum err e = m.coef ? psf_profile_coefs(&m, &p, 1, m.coef, err) : ERROR(err, ERR_NOMEM, "no memory for a PSF");
     if (!e) e = psf_finish(&m, &p, err);
     if (e) {
         psfmodel_release(&m);

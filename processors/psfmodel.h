@@ -149,8 +149,8 @@ void psf_polynomial(const struct psf_model *m, double x, double y, float *ret);
 
 /* Sizes of the grid for a width; coef stays NULL. */
 void psf_geometry(struct psf_model *m, double fwhm);
-/* Spline coefficients of the profile, integrated over pixels, on the grid of m: nodes * pitch floats. ERR_NOMEM. */
-enum err psf_profile_coef(const struct psf_model *m, const struct psf_profile *p, float *ret, struct error *err);
+/* Spline coefficients of n profiles, integrated over pixels, on the grid of m: n planes of nodes * pitch floats. ERR_NOMEM. */
+enum err psf_profile_coefs(const struct psf_model *m, const struct psf_profile *p, int n, float *ret, struct error *err);
 /* Share of the profile's light inside radius. */
 double psf_profile_inside(const struct psf_profile *p, double radius);
 /* What makes the model a whole: fwhm and shape from the profile, wing, normalisation, noise area. ERR_NOMEM. */

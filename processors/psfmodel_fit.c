@@ -196,17 +196,14 @@ static enum err profile_planes(const struct psf_model *m, const struct psf_profi
 {
     static const double h = 0.004;
     int64_t plane = (int64_t)m->nodes * m->pitch;
-    enum err e = psf_profile_coef(m, p, planes, err);
-    for (int k = 0; k < P_COUNT && !e; k++) {
-        struct psf_profile q = *p;
-        if (k == P_FWHM) q.fwhm *= exp(h);
-        if (k == P_BETA) q.inv_beta += h;
-        if (k == P_E1) q.e1 += h;
-        if (k == P_E2) q.e2 += h;
-        float *to = planes + (k + 1) * plane;
-        e = psf_profile_coef(m, &q, to, err);
-        for (int64_t i = 0; i < plane && !e; i++) to[i] = (to[i] - planes[i]) * (float)(1 / h);
-    }
+    struct psf_profile q[1 + P_COUNT] = {*p, *p, *p, *p, *p};
+    q[1 + P_FWHM].fwhm *= exp(h);
+    q[1 + P_BETA].inv_beta += h;
+    q[1 + P_E1].e1 += h;
+    q[1 + P_E2].e2 += h;
+    enum err e = psf_profile_coefs(m, q, 1 + P_COUNT, planes, err);
+    for (int k = 1; k <= P_COUNT && !e; k++)
+        for (int64_t i = 0; i < plane; i++) planes[k * plane + i] = (planes[k * plane + i] - planes[i]) * (float)(1 / h);
     return e;
 }
 

@@ -55,12 +55,20 @@ static void project_star(const struct grid_job *j, const struct psf_sample *s, s
     for (int q = 0; q < j->m->terms; q++) k->add(j->plane, s->poly[q], node, slot + q * j->plane);
 }
 
+/* ret = tau * v; may be v. */
+static void scale_field(const struct grid_job *j, const float *v, float *ret)
+{
+    for (int k = 0; k < j->m->terms; k++) {
+        float term = k ? (float)PRIOR_TERM : 1.0f;
+        for (int64_t i = 0; i < j->plane; i++) ret[k * j->plane + i] = v[k * j->plane + i] * j->tau[i] * term;
+    }
+}
+
 /* ret = tau * sum over the stars. ERR_NOMEM. */
 static enum err project(const struct grid_job *j, bool residual, float *ret, struct error *err)
 {
     int64_t npix = (int64_t)j->t->size * j->t->stride;
     int failed = 0;
-    memset(j->slot, 0, (size_t)(SLOTS * j->n) * sizeof *j->slot);
     /* a slot belongs to one thread at a time */
 #pragma omp parallel default(none) shared(j, npix, residual) reduction(| : failed)
     {
@@ -69,25 +77,18 @@ static enum err project(const struct grid_job *j, bool residual, float *ret, str
         if (!work) failed = 1;
         else local.scratch = work + 2 * npix + j->plane;
 #pragma omp for schedule(dynamic, 1)
-        for (int b = 0; b < SLOTS; b++)
+        for (int b = 0; b < SLOTS; b++) {
+            memset(j->slot + b * j->n, 0, (size_t)j->n * sizeof *j->slot);
             for (int64_t i = b * j->t->n / SLOTS; work && i < (b + 1) * j->t->n / SLOTS; i++)
                 if (j->t->s[i].kept) project_star(j, &j->t->s[i], &local, work, residual, j->slot + b * j->n);
+        }
         free(work);
     }
     if (failed) return ERROR(err, ERR_NOMEM, "no memory to fit a PSF");
-    int64_t n = j->n;
-#pragma omp parallel for default(none) shared(j, n, ret) schedule(static)
-    for (int64_t i = 0; i < n; i++) {
-        float sum = 0.0f;
-        for (int b = 0; b < SLOTS; b++) sum += j->slot[b * n + i];
-        ret[i] = sum * j->tau[i % j->plane] * (i >= j->plane ? (float)PRIOR_TERM : 1.0f);
-    }
+    memcpy(ret, j->slot, (size_t)j->n * sizeof *ret);
+    for (int b = 1; b < SLOTS; b++) psfmodel_kernels_now()->add(j->n, 1.0f, j->slot + b * j->n, ret);
+    scale_field(j, ret, ret);
     return ERR_OK;
-}
-
-static void scale_field(const struct grid_job *j, const float *v, float *ret)
-{
-    for (int64_t i = 0; i < j->n; i++) ret[i] = v[i] * j->tau[i % j->plane] * (i >= j->plane ? (float)PRIOR_TERM : 1.0f);
 }
 
 static double dot(const float *a, const float *b, int64_t n)
@@ -139,7 +140,7 @@ enum err psf_fit_grid(struct psf_model *m, const struct psf_samples *t, const fl
 {
     int64_t plane = (int64_t)m->nodes * m->pitch, n = plane * m->terms;
     struct grid_job j = {.m = m, .t = t, .plane = plane, .n = n};
-    float *memory = mem_zarray((size_t)(plane + (SLOTS + 5) * n), sizeof *memory);
+    float *memory = mem_array((size_t)(plane + (SLOTS + 5) * n), sizeof *memory);
     if (!memory) return ERROR(err, ERR_NOMEM, "no memory to fit a PSF");
     j.tau = memory;
     j.slot = j.tau + plane;
