@@ -33,7 +33,7 @@ static const struct psffit_kernels *kernels(void)
 
 struct psffit_options psffit_options_default(void)
 {
-    return (struct psffit_options){.radius_fwhm = 1.5, .link_fwhm = 1.6, .group_max = 12, .rounds = 4, .spread = true, .saturate = INFINITY};
+    return (struct psffit_options){.radius_fwhm = 1.5, .link_fwhm = 1.6, .group_max = 12, .rounds = 6, .spread = true, .saturate = INFINITY};
 }
 
 enum err psffit_options_verify(const struct psffit_options *o, struct error *err)
@@ -75,6 +75,7 @@ struct member {
     int32_t id;
     bool hold;
     double x, y, flux;        /* as it stands */
+    double best[3];           /* flux, x, y of the step that left least */
     double x0, y0, radius;    /* where it began, what is fitted */
     int64_t cx, cy;           /* the stamp's middle */
     int half, size, stride;   /* of its stamp */
@@ -97,6 +98,7 @@ struct bench {
     int64_t npix;             /* stride * ny */
     float *data, *sigma2, *model, *r, *w, *tmp;
     double level;             /* local background */
+    double overlap[PSFFIT_GROUP_MAX]; /* of each member with sources of other groups, in units of sum P^2 */
     double a[UNKNOWNS * UNKNOWNS], b[UNKNOWNS];
 };
 
@@ -237,6 +239,16 @@ static bool is_member(const struct bench *t, int32_t id)
     return false;
 }
 
+/* How much of the light of a source outside the group looks like that of a member: that of Gaussians d apart. */
+static void add_overlap(const struct work *w, struct bench *t, const struct state *s)
+{
+    double scale = 2 * log(2.0) / (w->model->fwhm * w->model->fwhm), most = w->o->link_fwhm * w->model->fwhm;
+    for (int k = 0; k < t->count; k++) {
+        double dx = s->x - t->m[k].x, dy = s->y - t->m[k].y, d2 = dx * dx + dy * dy;
+        if (d2 < most * most) t->overlap[k] += exp(-scale * d2);
+    }
+}
+
 /* Sources outside the group whose light falls on it. Taken off when `subtract`; else only: has one of them moved? */
 static bool visit_others(const struct work *w, struct bench *t, bool subtract)
 {
@@ -250,7 +262,10 @@ static bool visit_others(const struct work *w, struct bench *t, bool subtract)
             const struct state *s = &w->now[id];
             double reach = (double)w->reach[id];
             if (!(reach > 0) || fabs(s->x - mx) > 0.5 * t->nx + reach || fabs(s->y - my) > 0.5 * t->ny + reach || is_member(t, id)) continue;
-            if (subtract) subtract_source(w, t, id);
+            if (subtract) {
+                subtract_source(w, t, id);
+                add_overlap(w, t, s);
+            }
             moved |= s->change > (float)SETTLED;
         }
     return moved;
@@ -439,17 +454,31 @@ static double move_members(const struct work *w, struct bench *t, const double *
     return largest;
 }
 
+/* Remember where the members stand, or bring them back. */
+static void keep_place(struct bench *t, bool back)
+{
+    for (int k = 0; k < t->count; k++) {
+        struct member *m = &t->m[k];
+        if (back) m->flux = m->best[0], m->x = m->best[1], m->y = m->best[2];
+        else m->best[0] = m->flux, m->best[1] = m->x, m->best[2] = m->y;
+    }
+}
+
 /* Newton steps until they are small. Returned: steps taken, negative when they did not become small; 0: nothing to solve.
  * Afterwards t->a holds the factor at the last point but one. */
 static int iterate(const struct work *w, struct bench *t)
 {
     bool level = w->o->local_background;
     int unknowns = 3 * t->count + level, steps = w->round ? STEPS_LATER : STEPS_FIRST;
-    double keep[UNKNOWNS * UNKNOWNS], diagonal[UNKNOWNS];
+    double keep[UNKNOWNS * UNKNOWNS], diagonal[UNKNOWNS], least = INFINITY;
     for (int step = 1; step <= steps; step++) {
         bool first = step == 1 && w->round == 0;
         for (int k = 0; k < t->count; k++) render(t, &t->m[k]);
-        residuals(w, t);
+        double left = residuals(w, t);
+        if (!(left > least)) {
+            least = left;
+            keep_place(t, false);
+        }
         equations(t, unknowns, level);
         add_priors(w, t, unknowns, first); /* fluxes first: slopes mean nothing without them */
         for (int i = 0; i < unknowns; i++) diagonal[i] = t->a[i * unknowns + i];
@@ -459,6 +488,7 @@ static int iterate(const struct work *w, struct bench *t)
         if (!isfinite(moved)) return 0;
         if (!first && moved < CONVERGED) return step;
     }
+    keep_place(t, true); /* it went to and fro: the best of it */
     return -steps;
 }
 
@@ -548,6 +578,20 @@ static bool at_limit(const struct work *w, const struct member *m)
     return fabs(m->x - m->x0) >= range || fabs(m->y - m->y0) >= range;
 }
 
+/* Groups that overlap all see the same light: each takes its share of the step, else they overshoot together. */
+static void relax(const struct work *w, struct bench *t)
+{
+    double most = 0;
+    for (int k = 0; k < t->count; k++) most = fmax(most, t->overlap[k]);
+    for (int k = 0; k < t->count && most > 0; k++) {
+        struct member *m = &t->m[k];
+        const struct state *now = &w->now[m->id];
+        m->flux = now->flux + (m->flux - now->flux) / (1 + most);
+        m->x = now->x + (m->x - now->x) / (1 + most);
+        m->y = now->y + (m->y - now->y) / (1 + most);
+    }
+}
+
 static float change_of(const struct state *from, const struct member *m, const struct psffit_source *s)
 {
     double f = fabs(m->flux - from->flux) / fmax((double)s->fluxerr, 1e-30);
@@ -627,9 +671,11 @@ static enum err fit_group(const struct work *w, struct bench *t, int64_t g, stru
         load_disc(w, t, &t->m[k]);
         inside_part(t, &t->m[k]);
     }
+    memset(t->overlap, 0, sizeof t->overlap);
     visit_others(w, t, true);
     t->level = 0;
     int steps = iterate(w, t);
+    if (steps) relax(w, t);
     for (int k = 0; k < t->count; k++) tell_member(w, t, 3 * t->count + w->o->local_background, k, steps);
     return ERR_OK;
 }

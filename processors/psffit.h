@@ -4,7 +4,8 @@
  *
  * A group is solved by Newton steps in flux, x, y of all members, weighted by the inverse variance of sky and modelled light
  * (not of the data, whose noise would pull the flux down). Light of sources outside the group is subtracted as the round
- * before left it; rounds go on until it does not change. A group never grows beyond `group_max`: links are made from the
+ * before left it; rounds go on until it does not change. Sources of other groups that overlap a group shorten its step, which
+ * keeps crowds from overshooting. A group never grows beyond `group_max`: links are made from the
  * closest pair up, what would make a group too large is left to the rounds, and both sides are flagged PSFFIT_SPLIT.
  *
  * The flux of a fitted place is the largest nearby, too bright by 1/(S/N)^2 on average; this is taken off again.

@@ -290,6 +290,17 @@ static enum err find(const struct image_view *v, const struct objects *os, const
     return choose(v, c, n, opt->max_stars, os, ret, ret_n, err);
 }
 
+/* Without a single star: the median isophotal width of what there is; 0: nothing. */
+static double any_width(const struct objects *os, double *work)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < os->n; i++) {
+        double width = isophotal_width(&os->o[i]);
+        if (width > 0 && os->o[i].npix >= 5) work[n++] = width;
+    }
+    return n ? fmin(FWHM_PER_SIGMA * median_f64(work, n), 40) : 0;
+}
+
 enum err psfmodel_candidates(const struct image_view *view, const struct objects *objects, const struct psf_options *options,
                              struct psf_star **ret, int64_t *ret_n, double *ret_fwhm, struct error *err)
 {
@@ -304,6 +315,7 @@ enum err psfmodel_candidates(const struct image_view *view, const struct objects
         stars = NULL;
         e = find(view, objects, options, true, c, work, &stars, &n, &fwhm, err);
     }
+    if (!e && !(fwhm > 0)) fwhm = any_width(objects, work);
     free(c);
     free(work);
     if (e) {
