@@ -1,10 +1,12 @@
 #include "catalog/uws.h"
 
-#include <ctype.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *const phases[UWS_PHASES] = {"PENDING", "QUEUED", "EXECUTING", "COMPLETED", "ERROR", "ABORTED"};
@@ -262,6 +264,29 @@ enum err uws_purge(struct db *db, const char *folder, int64_t *ret_n, struct err
     for (int64_t i = 0; !e && i < db_nrow(r); i++) uws_remove_files(folder, db_text(r, i, 0));
     if (!e && ret_n) *ret_n = db_nrow(r);
     db_result_free(r);
+    return e;
+}
+
+static enum err sweep_file(struct db *db, const char *folder, const char *name, struct error *err)
+{
+    char id[UWS_ID_SIZE], path[UWS_FILE_MAX];
+    struct db_result *r = NULL;
+    struct stat st;
+    snprintf(id, sizeof id, "%.32s", name);
+    if (!uws_id_is_good(id) || name[32] != '.' || (size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path) return ERR_OK; /* not ours */
+    if (stat(path, &st) || st.st_mtime > time(NULL) - 3600) return ERR_OK;
+    enum err e = db_query(db, "SELECT FROM uws_job WHERE job_id = $1", 1, (const char *[]){id}, &r, err);
+    if (!e && db_nrow(r) == 0) unlink(path);
+    db_result_free(r);
+    return e;
+}
+
+enum err uws_sweep(struct db *db, const char *folder, struct error *err)
+{
+    DIR *d = opendir(folder);
+    enum err e = ERR_OK;
+    for (struct dirent *f; d && !e && (f = readdir(d));) e = sweep_file(db, folder, f->d_name, err);
+    if (d) closedir(d);
     return e;
 }
 

@@ -83,6 +83,8 @@ enum err uws_finish(struct db *db, const char *id, const char *lease_owner, cons
 enum err uws_requeue(struct db *db, const char *id, const char *lease_owner, bool blameless, struct error *err);
 enum err uws_reap(struct db *db, int64_t *ret_n, struct error *err);
 enum err uws_purge(struct db *db, const char *folder, int64_t *ret_n, struct error *err); /* past their destruction */
+/* Remove files of the folder, older than an hour, whose job is gone: a kill came between row and file. */
+enum err uws_sweep(struct db *db, const char *folder, struct error *err);
 
 /* Names of files in the folder. */
 void uws_result_path(const char *folder, const char *id, int attempt, char ret[UWS_FILE_MAX]); /* whoever lost its lease writes another file */

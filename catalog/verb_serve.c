@@ -10,6 +10,7 @@
 #include "catalog/catalog_verbs.h"
 #include "catalog/discovery.h"
 #include "catalog/service.h"
+#include "catalog/tap.h"
 #include "common/atomicfile.h"
 #include "common/auth.h"
 #include "common/db_pool.h"
@@ -36,7 +37,7 @@ static enum err write_url(const char *path, const char *url, struct error *err)
 }
 
 /* Not ready at once; a load balancer gets `linger` seconds to notice (not for Ctrl-C); then what runs is finished. */
-static void stop(struct service *s, int signal_number, double linger)
+static void stop(struct service *s, struct tap *tap, int signal_number, double linger)
 {
     __atomic_store_n(&s->unready, true, __ATOMIC_RELAXED);
     log_event(LOG_INFO, "stopping", LOG_STR("signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT"));
@@ -45,6 +46,7 @@ static void stop(struct service *s, int signal_number, double linger)
         sigset_t set = stop_signals();
         sigtimedwait(&set, NULL, &wait); /* a second signal ends the wait */
     }
+    tap_stop(tap);
     int cut = httpd_drain(s->httpd, DRAIN_S);
     if (cut) log_event(LOG_WARN, "requests cut off", LOG_INT("n", cut));
 }
@@ -97,17 +99,34 @@ static enum err fresh_url(void *user, char *ret, size_t size, struct error *err)
     return settings_reread_secret(user, SET_DATABASE_URL, ret, size, err);
 }
 
+static struct httpd_options options_of(const struct settings *s)
+{
+    return (struct httpd_options){
+        .bind = settings_string(s, SET_SERVE_BIND), .port = (int)settings_int(s, SET_SERVE_PORT), .workers = (int)settings_int(s, SET_SERVE_WORKERS),
+        .server = "nightshift/" NIGHTSHIFT_VERSION, .connections = (int)settings_int(s, SET_SERVE_CONNECTIONS),
+        .connections_per_ip = (int)settings_int(s, SET_SERVE_PER_ADDRESS), .trust_proxy = settings_bool(s, SET_SERVE_TRUST_PROXY),
+        .slow_workers = (int)settings_int(s, SET_TAP_SYNC_WORKERS), .slow_queue = (int)settings_int(s, SET_TAP_QUEUE),
+        .upload_limit = (size_t)settings_int(s, SET_TAP_UPLOAD_SIZE) << 20};
+}
+
+static enum err start_tap(const struct settings *s, struct httpd *h, const char *database, struct tap **ret, struct error *err)
+{
+    char folder[1024];
+    struct tap_options o;
+    tap_options_from(s, folder, &o);
+    if (*settings_string(s, SET_DATABASE_URL)) o.ask_url = fresh_url, o.ask_user = s;
+    enum err e = tap_new(database, &o, ret, err);
+    return e ? e : tap_routes(*ret, h, err);
+}
+
 static int serve(struct cli *c, const char *url_file)
 {
     struct error err = ERROR_INIT;
     struct service s = {.pool_wait_s = settings_double(c->settings, SET_SERVE_POOL_WAIT), .maxrec_default = settings_int(c->settings, SET_SERVE_MAXREC),
                         .maxrec_limit = settings_int(c->settings, SET_SERVE_MAXREC_LIMIT)};
-    struct httpd_options o = {.bind = settings_string(c->settings, SET_SERVE_BIND), .port = (int)settings_int(c->settings, SET_SERVE_PORT),
-                              .workers = (int)settings_int(c->settings, SET_SERVE_WORKERS), .server = "nightshift/" NIGHTSHIFT_VERSION,
-                              .connections = (int)settings_int(c->settings, SET_SERVE_CONNECTIONS),
-                              .connections_per_ip = (int)settings_int(c->settings, SET_SERVE_PER_ADDRESS),
-                              .trust_proxy = settings_bool(c->settings, SET_SERVE_TRUST_PROXY)};
+    struct httpd_options o = options_of(c->settings);
     struct discovery d;
+    struct tap *tap = NULL;
     char *database = NULL, url[128];
     int signal_number = 0, code = EXIT_ALL_GOOD;
     struct auth_options who = {.anonymous_per_hour = settings_int(c->settings, SET_SERVE_ANONYMOUS_PER_HOUR), .needed = SCOPE_READ};
@@ -130,6 +149,7 @@ static int serve(struct cli *c, const char *url_file)
         d = discovery_of(&s, c->settings);
         e = discovery_routes(&d, &err);
     }
+    if (!e) e = start_tap(c->settings, s.httpd, database, &tap, &err);
     if (!e) e = httpd_start(s.httpd, &err);
     if (!e) {
         snprintf(url, sizeof url, strchr(o.bind, ':') ? "http%s://[%s]:%d" : "http%s://%s:%d", o.tls_key ? "s" : "", o.bind, httpd_port(s.httpd));
@@ -139,11 +159,13 @@ static int serve(struct cli *c, const char *url_file)
     if (!e) {
         log_event(LOG_INFO, "serving", LOG_STR("url", url), LOG_STR("cone_search", "/scs/object?RA=&DEC=&SR="));
         sigwait(&set, &signal_number);
-        stop(&s, signal_number, settings_double(c->settings, SET_SERVE_LINGER));
+        stop(&s, tap, signal_number, settings_double(c->settings, SET_SERVE_LINGER));
     } else {
         code = cli_fail(c, &err);
+        if (tap) tap_stop(tap);
     }
     httpd_free(s.httpd);
+    tap_free(tap);
     auth_free(auth);
     db_pool_free(s.pool);
     service_release(&s);
