@@ -159,6 +159,18 @@ static void page(struct http_request *r, struct http_response *w, void *user)
     http_write(w, a->data, a->size);
 }
 
+static void openapi(struct http_request *r, struct http_response *w, void *user)
+{
+    (void)r, (void)user;
+    const struct asset *a = asset_find("catalog/pages/openapi.json");
+    if (!a) {
+        http_error(w, 404, "no description is compiled in");
+        return;
+    }
+    http_header_out(w, "Content-Type", "application/json");
+    http_write(w, a->data, a->size);
+}
+
 static enum err make_queries(struct service *s, struct error *err)
 {
     const struct {
@@ -184,6 +196,7 @@ enum err service_routes(struct service *s, struct error *err)
         {"GET", "/healthz", health, HTTP_INLINE},   {"GET", "/health", health, HTTP_INLINE},
         {"GET", "/readyz", ready, HTTP_PUBLIC},               {"GET", "/ready", ready, HTTP_PUBLIC},
         {"GET", "/metrics", metrics, HTTP_INLINE},  {"GET", "/actuator/prometheus", metrics, HTTP_INLINE},
+        {"GET", "/openapi.json", openapi, HTTP_INLINE},
         {"GET", "/", page, HTTP_INLINE},            {"GET", "/scs/{table}", cone_search, 0},
         {"POST", "/scs/{table}", cone_search, 0},   {"GET", "/v1/objects/{id}/lightcurve", lightcurve_of_object, 0},
         {"GET", "/v1/lightcurves", lightcurve_of_many, 0}, {"POST", "/v1/lightcurves", lightcurve_of_many, 0},
