@@ -125,14 +125,13 @@ static void gather(struct work *w, int64_t c)
 static const double EXCESS_SLACK = 1;    /* two sigma of what matched_excess() subtracts */
 static const float OUTSKIRTS = 0.15f; /* of the peak's S */
 
-/* Signal to noise of the gathered pixels of component c, and the variance of its noise: 1 for the sky, more with the photons
+/* Signal to noise of gathered pixels, and the variance of its noise: 1 for the sky, more with the photons
  * of an object (S sigma sqrt(sum P^2) is the brightness after the filter). A saturated plateau has no peaks of its own. */
-static void gather_snr(const struct work *w, int64_t c, float *snr, float *noise2)
+static void gather_snr(const struct work *w, const struct object_pixel *p, int64_t n, float *snr, float *noise2)
 {
     const struct detect_input *in = w->in;
-    const struct object_pixel *p = w->pixels + w->comp_pixel[c];
     float photons = in->gain > 0 ? (float)(w->noise.sigma * sqrt(w->o->matched->kernel.norm2)) / in->gain : 0;
-    for (int64_t i = 0; i < w->runs.comp_npix[c]; i++) {
+    for (int64_t i = 0; i < n; i++) {
         int64_t at = (int64_t)p[i].y * in->nx + p[i].x;
         float sigma = in->sigma2 && in->sigma2[at] > 0 ? sqrtf(in->sigma2[at]) : in->rms;
         bool flat = in->mask && in->mask[at] & (MASK_SATURATED | MASK_BLEED);
@@ -162,16 +161,41 @@ static float excess_of(const void *user, int32_t x, int32_t y, float snr)
     return matched_excess(w->in, w->o, &w->noise, x, y, snr);
 }
 
+/* A component of more pixels than `most` (a globular cluster, a frame that is lit all over) keeps its brightest ones, at least
+ * half of `most` where levels allow: they are taken apart as any others, flagged, and the cost stays that of `most` pixels.
+ * Levels are powers of sqrt(2) of the footprint. Returned: how many are kept, in their order. */
+static int64_t keep_brightest(struct object_pixel *p, int64_t n, int64_t most, float footprint)
+{
+    enum { LEVELS = 128 };
+    int64_t count[LEVELS] = {0}, kept = 0;
+    int level = LEVELS;
+    for (int64_t i = 0; i < n; i++) {
+        double k = 2 * log2((double)p[i].cvalue / (double)footprint);
+        count[k < 0 ? 0 : k < LEVELS ? (int)k : LEVELS - 1]++;
+    }
+    while (level > 0 && kept + count[level - 1] <= most) kept += count[--level];
+    if (kept == 0) return n < most ? n : most; /* all of one brightness: the first rows stand for it */
+    float least = footprint * (float)exp2(0.5 * level);
+    kept = 0;
+    for (int64_t i = 0; i < n && kept < most; i++)
+        if (p[i].cvalue >= least) p[kept++] = p[i];
+    return kept;
+}
+
 /* The hills of component c in the matched filter's map. */
 static bool split_matched(struct work *w, int64_t c, struct splitter *s)
 {
     float *snr, *noise2;
-    int64_t n = w->runs.comp_npix[c];
+    int64_t n = w->runs.comp_npix[c], most = w->o->deblend.max_pixels;
     struct object_pixel *p = w->pixels + w->comp_pixel[c];
     struct deblend_part *part = w->parts + parts_at(w, c);
     struct splitter_rule rule = {w->matched_threshold, w->matched_threshold - EXCESS_SLACK, w->o->matched->prominence, excess_of, w};
+    if (most > 0 && n > most) {
+        n = keep_brightest(p, n, most, (float)w->o->matched->footprint);
+        w->comp_limit[c] = 1;
+    }
     if (!splitter_room(s, n, &snr, &noise2)) return false;
-    gather_snr(w, c, snr, noise2);
+    gather_snr(w, p, n, snr, noise2);
     if (splitter_run(s, &rule, p, n, parts_at(w, c + 1) - parts_at(w, c), part, &w->comp_parts[c], NULL)) return false;
     for (int64_t k = 0; k < w->comp_parts[c]; p += part[k++].n) {
         weigh_part(p, part[k].n, part[k].snr);

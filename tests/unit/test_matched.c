@@ -1,3 +1,4 @@
+#include "common/detections.h"
 #include "processors/detect.h"
 #include "processors/matched_psf.h"
 #include "tests/support/check.h"
@@ -242,6 +243,32 @@ static void test_matched__same_objects_for_any_threads(void **state)
     free(v);
 }
 
+/* The core of a globular cluster: a dome of light over most of the frame. No more pixels than the limit are taken apart (that
+ * bounds time and memory), what comes out of it is flagged, and its stars are there. */
+static void test_matched__a_blend_beyond_the_limit(void **state)
+{
+    (void)state;
+    enum { MOST = 12000 };
+    float *v = noise_field(13);
+    struct matched_options m = options_of(3.5);
+    struct detect_options o = detect_options_default();
+    struct detect_input in = {.nx = NX, .ny = NY, .image = v, .rms = 1, .saturate = INFINITY};
+    struct objects os;
+    double sigma = 3.5 / 2.354820045;
+    for (int i = 0; i < NX * NY; i++) v[i] += (float)(40 * exp(-(pow(i % NX - 150, 2) + pow(i / NX - 130, 2)) / 7200));
+    for (int k = 0; k < 12; k++) star_add(v, NX, NY, 95.3 + 10 * k, 85.6 + 8 * k, flux_of(400, sigma), sigma, 1, 0);
+    o.matched = &m;
+    o.minarea = 1;
+    o.deblend.max_pixels = MOST;
+    assert_int_equal(detect_sources(&in, &o, &os, NULL), ERR_OK);
+    int64_t pixels = 0;
+    for (int64_t i = 0; i < os.n; i++) pixels += os.o[i].flags & FLAG_DEBLEND_LIMIT ? os.o[i].npix : 0;
+    assert_true(pixels > MOST / 4 && pixels <= MOST);
+    for (int k = 0; k < 12; k++) assert_true(object_at(&os, 95.3 + 10 * k, 85.6 + 8 * k) >= 0);
+    objects_release(&os);
+    free(v);
+}
+
 /* The PSF of the field comes out of its stars; cosmic rays, more than the stars, do not make it sharper. */
 static void test_matched_psf__of_a_field_with_cosmics(void **state)
 {
@@ -280,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_matched__zero_weight_and_nan),
         cmocka_unit_test(test_matched__nothing_to_see),
         cmocka_unit_test(test_matched__same_objects_for_any_threads),
+        cmocka_unit_test(test_matched__a_blend_beyond_the_limit),
         cmocka_unit_test(test_matched_psf__of_a_field_with_cosmics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
