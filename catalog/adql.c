@@ -61,6 +61,7 @@ bool adql_is(const struct adql_name *n, const char *word)
 
 bool adql_same(const struct adql_name *n, const char *name)
 {
+    if ((n->text[0] ^ name[0]) & 0x5f) return false; /* most names differ in their first letter */
     return n->quoted ? !strcmp(n->text, name) : !strcasecmp(n->text, name);
 }
 

@@ -633,7 +633,38 @@ static enum err check_groups(struct adql_context *c, struct adql_select *s)
 
 /* ---- SELECT, sets, queries ----------------------------------------------------------------------------------------- */
 
+static uint32_t name_hash(const char *s)
+{
+    uint32_t h = 2166136261u; /* FNV-1a, without regard to case */
+    for (; *s; s++) h = (h ^ (uint32_t)(*s >= 'A' && *s <= 'Z' ? *s + 32 : *s)) * 16777619u;
+    return h;
+}
+
+static int count_name(const struct adql_select *s, const uint32_t *hashes, int n, const char *name)
+{
+    uint32_t h = name_hash(name);
+    int same = 0;
+    for (int k = 0; k < n; k++) same += hashes[k] == h && !strcasecmp(s->items[k].name, name);
+    return same;
+}
+
 /* Names become unique: ra, ra_2, ra_3. */
+static enum err unique_names(struct adql_context *c, const struct adql_select *s, struct adql_source_column *columns)
+{
+    uint32_t *hashes = adql_alloc(c, (size_t)s->nitem, sizeof *hashes);
+    if (!hashes) return ERR_NOMEM;
+    for (int i = 0; i < s->nitem; i++) hashes[i] = name_hash(s->items[i].name);
+    for (int i = 0; i < s->nitem; i++) {
+        int same = count_name(s, hashes, i, s->items[i].name) + 1;
+        if (same == 1) continue;
+        const char *name = adql_text(c, "%.200s_%d", s->items[i].name, same);
+        for (int tries = 0; tries < 100 && count_name(s, hashes, s->nitem, name); tries++) /* a column is called ra_2 already */
+            name = adql_text(c, "%.200s_%d", s->items[i].name, same += 1000);
+        columns[i].name = name;
+    }
+    return ERR_OK;
+}
+
 static enum err select_columns(struct adql_context *c, const struct adql_select *s, struct adql_query *q)
 {
     q->ncol = s->nitem;
@@ -641,18 +672,8 @@ static enum err select_columns(struct adql_context *c, const struct adql_select 
     for (int i = 0; i < s->nitem; i++) {
         const struct adql_node *n = s->items[i].expr;
         q->columns[i] = (struct adql_source_column){.name = s->items[i].name, .type = n->type == TYPE_CONDITION ? TYPE_BOOLEAN : n->type, .meta = n->meta, .expr = s->items[i].expr};
-        int same = 1;
-        for (int k = 0; k < i; k++) same += !strcasecmp(q->columns[k].name, s->items[i].name);
-        for (; same > 1; same++) {
-            const char *name = adql_text(c, "%.200s_%d", s->items[i].name, same);
-            bool taken = false;
-            for (int k = 0; k < s->nitem; k++) taken |= !strcasecmp(s->items[k].name, name) || (k < i && !strcasecmp(q->columns[k].name, name));
-            if (taken) continue;
-            q->columns[i].name = name;
-            break;
-        }
     }
-    return ERR_OK;
+    return unique_names(c, s, q->columns);
 }
 
 static enum err check_select(struct adql_context *c, struct adql_scope *scope)

@@ -8,9 +8,9 @@
 
 struct lexer {
     const char *query, *p;
-    struct arena *arena;
     struct token *tokens;
-    int n, capacity;
+    int n;
+    char *texts;             /* where the next token's text goes: room for each byte of the query and its NUL */
     struct error *err;
 };
 
@@ -67,19 +67,10 @@ static enum err check_bytes(struct lexer *x)
 
 static enum err add(struct lexer *x, enum token_kind kind, const char *at, const char *text, size_t length)
 {
-    if (x->n == x->capacity) {
-        int capacity = x->capacity ? 2 * x->capacity : 256;
-        struct token *t = arena_array(x->arena, (size_t)capacity, sizeof *t);
-        if (!t) return ERROR(x->err, ERR_NOMEM, "the query is too large");
-        if (x->n) memcpy(t, x->tokens, (size_t)x->n * sizeof *t);
-        x->tokens = t;
-        x->capacity = capacity;
-    }
-    char *copy = arena_alloc(x->arena, length + 1);
-    if (!copy) return ERROR(x->err, ERR_NOMEM, "the query is too large");
-    memcpy(copy, text, length);
-    copy[length] = 0;
-    x->tokens[x->n++] = (struct token){kind, (int)(at - x->query), copy};
+    memmove(x->texts, text, length); /* a string was unquoted in place */
+    x->texts[length] = 0;
+    x->tokens[x->n++] = (struct token){kind, (int)(at - x->query), x->texts};
+    x->texts += length + 1;
     return ERR_OK;
 }
 
@@ -89,8 +80,7 @@ static enum err quoted(struct lexer *x, enum token_kind kind)
     const char *start = x->p, quote = *x->p, *end = x->p + 1;
     while (*end && (*end != quote || end[1] == quote)) end += *end == quote ? 2 : 1;
     if (!*end) return wrong(x, start, quote == '\'' ? "this string has no end" : "this quoted name has no end");
-    char *text = arena_alloc(x->arena, (size_t)(end - start));
-    if (!text) return ERROR(x->err, ERR_NOMEM, "the query is too large");
+    char *text = x->texts;
     size_t n = 0;
     for (x->p++; x->p < end; x->p++) {
         if (*x->p == quote) x->p++; /* a doubled one */
@@ -185,8 +175,12 @@ static enum err next(struct lexer *x)
 
 enum err adql_tokens(const char *query, struct arena *arena, struct token **ret, int *ret_n, struct error *err)
 {
-    struct lexer x = {.query = query, .p = query, .arena = arena, .err = err};
+    struct lexer x = {.query = query, .p = query, .err = err};
     enum err e = check_bytes(&x);
+    size_t length = e ? 0 : strlen(query);
+    x.tokens = arena_array(arena, length + 1, sizeof *x.tokens);
+    x.texts = arena_alloc(arena, 2 * length + 2);
+    if (!e && (!x.tokens || !x.texts)) return ERROR(err, ERR_NOMEM, "could not get memory for a query");
     while (!e && *x.p) e = next(&x);
     if (!e) e = add(&x, TOKEN_END, x.p, "", 0);
     if (e) return e;

@@ -310,7 +310,7 @@ static void take_column(struct adql_node *n, const struct adql_refs *refs)
 struct adql_node *adql_column_node(struct adql_context *c, const struct adql_refs *refs, const char *name, int at)
 {
     struct adql_node *n = adql_node(c, NODE_COLUMN, at);
-    if (!n) return NULL;
+    if (!n || !(n->name = adql_alloc(c, 1, sizeof *n->name))) return NULL;
     n->name[0] = (struct adql_name){name, true, at};
     n->nname = 1;
     take_column(n, refs);

@@ -222,11 +222,15 @@ static enum err parse_name(struct parser *p, struct adql_node **ret)
 {
     struct adql_node *n;
     enum err e = new_node(p, NODE_COLUMN, p->t->at, &n);
-    if (!e) e = take_name(p, "a column name", &n->name[n->nname++]);
+    if (e) return e;
+    int parts = 1;
+    for (const struct token *t = p->t; parts < 4 && t->kind != TOKEN_END && symbol_is(t + 1, "."); t += 2) parts++;
+    if (!(n->name = adql_alloc(p->c, (size_t)parts, sizeof *n->name))) return ERR_NOMEM;
+    e = take_name(p, "a column name", &n->name[n->nname++]);
     while (!e && symbol_is(p->t, ".")) {
         if (symbol_is(p->t + 1, "*")) return expected(p, "an expression without *");
         p->t++;
-        if (n->nname == 4) return expected(p, "the end of this name");
+        if (n->nname == parts) return expected(p, "the end of this name");
         if (p->t->kind != TOKEN_WORD && p->t->kind != TOKEN_QUOTED) return expected(p, "a column name");
         n->name[n->nname++] = (struct adql_name){p->t->text, p->t->kind == TOKEN_QUOTED, p->t->at};
         p->t++;
@@ -323,6 +327,7 @@ static enum err parse_call(struct parser *p, struct adql_node **ret)
     struct adql_node *n;
     enum err e = new_node(p, NODE_CALL, p->t->at, &n);
     if (e) return e;
+    if (!(n->name = adql_alloc(p->c, 1, sizeof *n->name))) return ERR_NOMEM;
     n->name[0] = (struct adql_name){p->t->text, false, p->t->at};
     n->nname = 1;
     p->t += 2;

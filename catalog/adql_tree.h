@@ -109,7 +109,7 @@ struct adql_node {
     bool distinct;                   /* COUNT(DISTINCT x) */
     bool ignore_case;                /* ILIKE */
     bool integer;                    /* NODE_NUMBER without point or exponent */
-    struct adql_name name[4];        /* catalogue.schema.table.column */
+    struct adql_name *name;          /* 1 to 4: catalogue.schema.table.column; a function */
     int nname;
     int depth;                       /* 1 + that of the deepest below */
     const char *text;                /* NODE_STRING, NODE_NUMBER as written */
@@ -312,7 +312,7 @@ bool adql_only_of(const struct adql_node *n, const struct adql_source *s);
 
 /* ---- what the passes share ----------------------------------------------------------------------------------------- */
 
-#define ADQL_NODES_MAX 200000
+#define ADQL_NODES_MAX 100000
 
 void *adql_alloc(struct adql_context *c, size_t count, size_t size); /* zeroed; NULL with c->err set */
 /* Copy of an array with room for one more element at its end. */
