@@ -78,6 +78,8 @@ static enum err read_provenance(const struct header *h, struct catfile *c, struc
     word(h, KEY_DARK "S", c->dark_sha256, sizeof c->dark_sha256);
     word(h, KEY_FLAT "S", c->flat_sha256, sizeof c->flat_sha256);
     word(h, KEY_REFERENCE, c->reference, sizeof c->reference);
+    word(h, "NSFORCED", c->list, sizeof c->list);
+    word(h, "NSFORSUM", c->list_sha256, sizeof c->list_sha256);
     return ERR_OK;
 }
 
@@ -282,6 +284,37 @@ static enum err read_rows(struct table *t, const double jacobian[4], struct catf
     return ERR_OK;
 }
 
+/* ---- forced photometry ---------------------------------------------------------------------------------------------- */
+
+#define FORCED_NOWHERE (512 | 1024) /* FLAGS: outside the image, no position */
+
+static enum err read_forced(struct table *t, struct catfile *c, struct error *err)
+{
+    static const char *const names[] = {"RA", "DEC", "X", "Y", "FLUX_PSF", "FLUXERR_PSF", "UPPER_LIMIT", "FLUX_APER", "FLUXERR_APER", "CHI2", "MASK", "FLAGS"};
+    struct source_column s[12];
+    int64_t n = table_nrow(t);
+    int col = table_find(t, "OBJECT_ID");
+    const int64_t *id = col < 0 ? NULL : table_i64(t, col);
+    if (!id) {
+        ERROR(err, ERR_UNSUPPORTED, "has no whole numbers in OBJECT_ID");
+        error_hint(err, "the catalogue stores forced photometry of positions with numbers: give the list a column id");
+        return ERR_UNSUPPORTED;
+    }
+    for (int k = 0; k < 12; k++) {
+        s[k] = column(t, names[k], 0);
+        if (!s[k].v) return ERROR(err, ERR_CORRUPT, "has no column %s", names[k]);
+    }
+    c->forced = malloc(((size_t)n + 1) * sizeof *c->forced);
+    if (!c->forced) return ERROR(err, ERR_NOMEM, "could not get memory for %lld rows", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        struct forcedrow r = {id[i], at(&s[0], i), at(&s[1], i), at(&s[2], i), at(&s[3], i), (float)at(&s[4], i), (float)at(&s[5], i), (float)at(&s[6], i),
+                              (float)at(&s[7], i), (float)at(&s[8], i), (float)at(&s[9], i), whole(at(&s[10], i)), (int16_t)whole(at(&s[11], i))};
+        if (hpx_of(r.ra, r.dec) < 0 || (r.flags & FORCED_NOWHERE)) c->dropped++;
+        else c->forced[c->n++] = r;
+    }
+    return ERR_OK;
+}
+
 static int by_place(const void *a, const void *b)
 {
     const struct catrow *p = a, *q = b;
@@ -331,14 +364,15 @@ void catfile_token(const struct catfile *c, char *ret_hex)
 {
     char ccd[16];
     snprintf(ccd, sizeof ccd, "%d", c->ccd);
-    const char *const parts[] = {"nightshift ingest 1", c->instrument, c->exposure_key, ccd, c->raw_sha256, c->bias_sha256, c->dark_sha256,
-                                 c->flat_sha256, c->reference, c->recipe};
+    const char *const parts[] = {*c->list ? "nightshift forced 1" : "nightshift ingest 1", c->instrument, c->exposure_key, ccd, c->raw_sha256, c->bias_sha256, c->dark_sha256,
+                                 c->flat_sha256, c->reference, c->recipe, c->list, c->list_sha256};
+    size_t n = sizeof parts / sizeof parts[0] - (*c->list ? 0 : 2);
     struct digest *d = digest_new();
     if (!d) {
         *ret_hex = '\0';
         return;
     }
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) digest_add_str(d, parts[i]);
+    for (size_t i = 0; i < n; i++) digest_add_str(d, parts[i]);
     digest_finish(d, ret_hex);
 }
 
@@ -347,7 +381,9 @@ void catfile_token(const struct catfile *c, char *ret_hex)
 void catfile_release(struct catfile *c)
 {
     free(c->rows);
+    free(c->forced);
     c->rows = NULL;
+    c->forced = NULL;
     c->n = 0;
 }
 
@@ -366,9 +402,9 @@ static enum err read_into(const char *path, const char *root, const struct setti
     relative_paths(path, root, c);
     e = read_geometry(h, c, jacobian, err);
     if (!e) e = table_read(path, EXT_LDAC_OBJECTS, 0, &t, err);
-    if (!e) e = read_rows(t, jacobian, c, err);
+    if (!e) e = *c->list ? read_forced(t, c, err) : read_rows(t, jacobian, c, err);
     table_free(t);
-    return e ? e : catfile_sort(c, err);
+    return e || *c->list ? e : catfile_sort(c, err);
 }
 
 enum err catfile_read(const char *path, const char *root, const struct settings *s, const struct instruments *instruments,

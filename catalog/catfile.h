@@ -40,6 +40,15 @@ struct catrow {
     int16_t flags_psf;         /* -1: no such column */
 };
 
+/* A row of `nightshift forced`: what was measured at a given place. */
+struct forcedrow {
+    int64_t id;
+    double ra, dec, x, y;      /* deg ICRS; FITS pixels */
+    float flux, fluxerr, limit, flux_aper, fluxerr_aper, chi2;
+    int32_t mask;
+    int16_t flags;
+};
+
 /* Numbers are NaN and strings "" where nothing is known. */
 struct catfile {
     char instrument[64], exposure_key[200];
@@ -57,7 +66,9 @@ struct catfile {
     int n_star;                         /* -1: not known */
     char reasons[256];                  /* of the verdict */
     int64_t n, dropped;                 /* rows; rows left out because they have no sky position */
-    struct catrow *rows;                /* sorted by hpx29 */
+    struct catrow *rows;                /* sorted by hpx29; NULL for forced photometry */
+    char list[128], list_sha256[65];    /* forced photometry: the list of positions; "" otherwise */
+    struct forcedrow *forced;
 };
 
 /* instruments may be NULL: then the site and the like come from common keywords alone.
@@ -72,7 +83,8 @@ void catfile_release(struct catfile *c);
 /* Fill hpx29 and sort, as catfile_read() does; for rows made otherwise. ERR_CORRUPT: a position that is none. */
 enum err catfile_sort(struct catfile *c, struct error *err);
 
-/* Identity of the inputs: SHA-256 of raw file, masters, reference and recipe; the floats do not enter. ret: 65 bytes. */
+/* Identity of the inputs: SHA-256 of raw file, masters, reference, recipe and the list of positions; the floats do not enter.
+ * ret: 65 bytes. */
 void catfile_token(const struct catfile *c, char *ret_hex);
 
 #endif

@@ -195,26 +195,31 @@ static enum err cover(struct ingester *g, const struct catfile *c, struct error 
     return e;
 }
 
-/* Outside the transaction: the partition of the night and the number of the recipe. */
-static enum err prepare_ground(struct ingester *g, const struct catfile *c, struct error *err)
+static enum err know_recipe(struct ingester *g, const struct catfile *c, struct error *err)
 {
-    char night[16];
     struct db_result *r = NULL;
-    enum err e = ERR_OK;
-    snprintf(night, sizeof night, "%d", c->night);
-    if (g->night != c->night) e = db_query(g->db, "SELECT detection_partition($1)", 1, (const char *[]){night}, NULL, err);
-    if (e) return e;
-    if (g->night != c->night) g->ncells = 0;
-    g->night = c->night;
-    if ((e = cover(g, c, err))) return e;
     if (!strcmp(g->recipe, c->recipe)) return ERR_OK;
-    e = db_query(g->db, "SELECT recipe_of($1, $2, $3)", 3, (const char *[]){c->recipe, c->instrument, c->program_version}, &r, err);
+    enum err e = db_query(g->db, "SELECT recipe_of($1, $2, $3)", 3, (const char *[]){c->recipe, c->instrument, c->program_version}, &r, err);
     if (!e) {
         g->recipe_id = (int)db_i64(r, 0, 0);
         snprintf(g->recipe, sizeof g->recipe, "%s", c->recipe);
     }
     db_result_free(r);
     return e;
+}
+
+/* Outside the transaction: the partition of the night and the number of the recipe. */
+static enum err prepare_ground(struct ingester *g, const struct catfile *c, struct error *err)
+{
+    char night[16];
+    enum err e = ERR_OK;
+    snprintf(night, sizeof night, "%d", c->night);
+    if (g->night != c->night) e = db_query(g->db, "SELECT detection_partition($1)", 1, (const char *[]){night}, NULL, err);
+    if (e) return e;
+    if (g->night != c->night) g->ncells = 0;
+    g->night = c->night;
+    e = cover(g, c, err);
+    return e ? e : know_recipe(g, c, err);
 }
 
 static enum err begin(struct ingester *g, const struct catfile *c, const char *token, struct ingest_result *ret, struct error *err)
@@ -341,6 +346,108 @@ enum err ingest_outcome(struct ingester *g, const struct ingest_claim *claim, st
     for (int attempt = 1;; attempt++) {
         struct error local = ERROR_INIT;
         enum err e = report_image(g, claim, &local);
+        if (e == ERR_DATABASE && attempt < TRIES && !recover(g, attempt, &local)) continue;
+        if (e && err) *err = local;
+        return e;
+    }
+}
+
+/* ---- forced photometry ---------------------------------------------------------------------------------------------- */
+
+static enum err forced_begin(struct ingester *g, const struct catfile *c, const char *token, int64_t *ret_batch, struct ingest_result *ret, struct error *err)
+{
+    char ccd[16], recipe[16];
+    struct db_result *r = NULL;
+    snprintf(ccd, sizeof ccd, "%d", c->ccd);
+    snprintf(recipe, sizeof recipe, "%d", g->recipe_id);
+    enum err e = db_query_prepared(g->db, "forced_begin",
+                                   "SELECT b.already, b.batch_id, b.version, b.n_rows, e.exposure_id FROM exposure e, LATERAL"
+                                   " forced_begin(e.exposure_id, $3::integer, $4::integer, $5, decode($6, 'hex')) b WHERE e.instrument = $1 AND e.exposure_key = $2",
+                                   6, (const char *[]){c->instrument, c->exposure_key, ccd, recipe, c->list, token}, &r, err);
+    if (!e && !db_nrow(r)) {
+        e = ERROR(err, ERR_HELD, "exposure '%s' is not in the catalogue yet", c->exposure_key);
+        error_hint(err, "ingest the catalogue of the image first");
+    }
+    if (!e) {
+        *ret = (struct ingest_result){.already = db_bool(r, 0, 0), .associated = true, .version = (int)db_i64(r, 0, 2), .exposure_id = db_i64(r, 0, 4), .recipe_id = g->recipe_id};
+        ret->rows = ret->already ? db_i64(r, 0, 3) : c->n;
+        *ret_batch = db_i64(r, 0, 1);
+    }
+    db_result_free(r);
+    return e;
+}
+
+static enum err forced_rows(struct ingester *g, const struct catfile *c, int64_t batch, struct error *err)
+{
+    struct copy_buffer *b = &g->buffer;
+    enum err e = db_copy_in(g->db, "COPY forced_phot (object_id,batch_id,mjd,ra,dec,x,y,flux,fluxerr,flux_limit,flux_aper,fluxerr_aper,chi2,mask,flags) FROM STDIN BINARY", err);
+    if (e) return e;
+    copy_start(b);
+    for (int64_t i = 0; i < c->n && !e; i++) {
+        const struct forcedrow *r = &c->forced[i];
+        const float reals[] = {r->flux, r->fluxerr, r->limit, r->flux_aper, r->fluxerr_aper, r->chi2};
+        copy_row(b, 15);
+        copy_i64(b, r->id);
+        copy_i64(b, batch);
+        copy_f64(b, c->mjd_mid);
+        copy_f64(b, r->ra);
+        copy_f64(b, r->dec);
+        copy_f64(b, r->x);
+        copy_f64(b, r->y);
+        for (int k = 0; k < 6; k++) copy_f32(b, reals[k]);
+        copy_i32(b, r->mask);
+        copy_i16(b, r->flags);
+        if (b->size < PIECE) continue;
+        e = db_copy_put(g->db, b->data, b->size, err);
+        b->size = 0;
+    }
+    copy_finish(b);
+    if (b->failed) {
+        db_copy_abort(g->db, "no memory");
+        return ERROR(err, ERR_NOMEM, "could not get memory for rows");
+    }
+    if (!e) e = db_copy_put(g->db, b->data, b->size, err);
+    return e ? e : db_copy_end(g->db, NULL, err);
+}
+
+static enum err forced_finish(struct ingester *g, const struct catfile *c, int64_t batch, const char *token, bool publish, const struct ingest_result *key,
+                              struct error *err)
+{
+    char *json = dump(json_pack("{sI sI si si si so so si so sI}", "batch_id", (json_int_t)batch, "exposure_id", (json_int_t)key->exposure_id, "ccd", c->ccd,
+                                "recipe_id", key->recipe_id, "version", key->version, "list", words(c->list), "list_sha256", words(c->list_sha256), "night", c->night,
+                                "file", words(c->cat_path), "n_rows", (json_int_t)c->n));
+    if (!json) return ERROR(err, ERR_NOMEM, "could not get memory for a batch");
+    enum err e = db_query_prepared(g->db, "forced_finish", "SELECT forced_finish($1::jsonb, decode($2, 'hex'), $3::boolean)", 3,
+                                   (const char *[]){json, token, publish ? "t" : "f"}, NULL, err);
+    free(json);
+    return e;
+}
+
+static enum err store_forced(struct ingester *g, const struct catfile *c, const char *token, bool publish, struct ingest_result *ret, struct error *err)
+{
+    int64_t batch = 0;
+    enum err e = know_recipe(g, c, err);
+    if (!e) e = db_begin(g->db, err);
+    if (!e) e = forced_begin(g, c, token, &batch, ret, err);
+    if (!e && !ret->already) {
+        e = forced_rows(g, c, batch, err);
+        if (!e) e = forced_finish(g, c, batch, token, publish, ret, err);
+    }
+    if (!e) e = db_commit(g->db, err);
+    if (e) db_rollback(g->db);
+    return e;
+}
+
+enum err ingest_forced(struct ingester *g, const struct catfile *c, bool publish, struct ingest_result *ret, struct error *err)
+{
+    char token[DIGEST_HEX_SIZE];
+    catfile_token(c, token);
+    if (!*token) return ERROR(err, ERR_NOMEM, "could not get memory for a digest");
+    for (int attempt = 1;; attempt++) {
+        struct error local = ERROR_INIT;
+        struct ingest_result result = {0};
+        enum err e = store_forced(g, c, token, publish, &result, &local);
+        if (!e) *ret = result;
         if (e == ERR_DATABASE && attempt < TRIES && !recover(g, attempt, &local)) continue;
         if (e && err) *err = local;
         return e;

@@ -54,6 +54,10 @@ struct ingest_result {
 enum err ingest_ccd(struct ingester *g, const struct catfile *c, const struct ingest_claim *claim, bool publish,
                     struct ingest_result *ret, struct error *err);
 
+/* Forced photometry (c->list is set), under the same promises; it supersedes what the same list gave on this CCD before. The
+ * exposure must be there: ERR_HELD otherwise. */
+enum err ingest_forced(struct ingester *g, const struct catfile *c, bool publish, struct ingest_result *ret, struct error *err);
+
 /* Finish an image that gave no catalogue (quarantined, held). */
 enum err ingest_outcome(struct ingester *g, const struct ingest_claim *claim, struct error *err);
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "catalog/skygrid.h"
@@ -13,6 +14,11 @@
 #define BATCH     200000 /* objects whose results are held in memory at a time */
 #define BANDS_MAX 64
 #define PIECE     ((size_t)1 << 20)
+#define FLAGS_BLEND (FLAG_NEIGHBOURS | FLAG_DEBLENDED)
+
+static const double PAIR_D = 0.5 / 24; /* points this close see the same star */
+
+struct point;
 
 /* Weighted mean and scatter, updated row by row. Source: West 1979, CACM 22, 532. */
 struct band {
@@ -21,6 +27,13 @@ struct band {
     double weight, mean, spread; /* sum of w; weighted mean; sum of w (f - mean)^2 */
     double plain, plain2;        /* mean and sum of squares without weights */
     double low, high;
+    int blends;
+    struct point *points;        /* of the object in hand, in the order of time; kept from object to object */
+    int capacity;
+};
+
+struct point {
+    double mjd, flux, err;
 };
 
 struct stream {
@@ -46,9 +59,43 @@ static struct band *band_of(struct stream *s, const char *filter)
         if (!strcmp(s->band[i].filter, filter)) return &s->band[i];
     if (s->nband == BANDS_MAX) return NULL;
     struct band *b = &s->band[s->nband++];
-    *b = (struct band){.low = INFINITY, .high = -INFINITY};
+    *b = (struct band){.low = INFINITY, .high = -INFINITY, .points = b->points, .capacity = b->capacity};
     snprintf(b->filter, sizeof b->filter, "%s", filter);
     return b;
+}
+
+static bool keep_point(struct band *b, double mjd, double f, double err)
+{
+    if (b->n == b->capacity) {
+        int capacity = b->capacity ? 2 * b->capacity : 64;
+        struct point *grown = realloc(b->points, (size_t)capacity * sizeof *grown);
+        if (!grown) return false;
+        b->points = grown;
+        b->capacity = capacity;
+    }
+    b->points[b->n] = (struct point){mjd, f, err};
+    return true;
+}
+
+/* Scatter that neighbours in time share: two points within PAIR_D are a pair, others stand alone; each with weight 1.
+ * Source: Stetson 1996, PASP 108, 851, equations 1 and 2; here in flux instead of magnitude. NaN for fewer than two points. */
+static double stetson_j(const struct band *b)
+{
+    double sum = 0, scale = b->n > 1 ? sqrt((double)b->n / (b->n - 1)) : NAN;
+    int terms = 0;
+    for (int i = 0; i < b->n; terms++) {
+        const struct point *p = &b->points[i];
+        double d = scale * (p->flux - b->mean) / p->err, product;
+        if (i + 1 < b->n && p[1].mjd - p->mjd <= PAIR_D) {
+            product = d * (scale * (p[1].flux - b->mean) / p[1].err);
+            i += 2;
+        } else {
+            product = d * d - 1;
+            i++;
+        }
+        sum += copysign(sqrt(fabs(product)), product);
+    }
+    return terms ? sum / terms : NAN;
 }
 
 static void add_flux(struct band *b, double f, double err)
@@ -89,7 +136,7 @@ static void finish_object(struct stream *s)
     copy_f64(&s->object_rows, s->last);
     for (int i = 0; i < s->nband; i++) {
         const struct band *b = &s->band[i];
-        copy_row(&s->band_rows, 9);
+        copy_row(&s->band_rows, 11);
         copy_i64(&s->band_rows, o->id);
         copy_text(&s->band_rows, b->filter);
         copy_i32(&s->band_rows, b->n);
@@ -99,6 +146,8 @@ static void finish_object(struct stream *s)
         copy_f64(&s->band_rows, b->low);
         copy_f64(&s->band_rows, b->high);
         copy_f64(&s->band_rows, b->n > 1 ? b->spread / (b->n - 1) : NAN);
+        copy_f64(&s->band_rows, stetson_j(b));
+        copy_i32(&s->band_rows, b->blends);
     }
 }
 
@@ -124,7 +173,10 @@ static enum err take_row(void *user, const char *data, int size, struct error *e
     s->dx += dx, s->dy += dy, s->dx2 += dx * dx, s->dy2 += dy * dy;
     if (!isfinite(flux) || !(error > 0) || flags >= FLAG_SATURATED) return ERR_OK;
     struct band *b = band_of(s, filter);
-    if (b) add_flux(b, flux, error);
+    if (!b) return ERR_OK;
+    if (!keep_point(b, mjd, flux, error)) return ERROR(err, ERR_NOMEM, "could not get memory for a light curve");
+    b->blends += (flags & FLAGS_BLEND) != 0;
+    add_flux(b, flux, error);
     return ERR_OK;
 }
 
@@ -171,7 +223,7 @@ static const char make_tables[] =
     "CREATE TEMPORARY TABLE object_now (object_id bigint, hpx29 bigint, ra float8, dec float8, ra_err real, dec_err real, n_det integer,"
     " first_mjd float8, last_mjd float8) ON COMMIT DROP;"
     "CREATE TEMPORARY TABLE band_now (object_id bigint, filter text, n integer, flux_mean float8, flux_err float8, flux_std float8,"
-    " flux_min float8, flux_max float8, chi2 float8) ON COMMIT DROP";
+    " flux_min float8, flux_max float8, chi2 float8, stetson_j float8, n_blend integer) ON COMMIT DROP";
 
 static enum err send_objects(struct db *db, const struct objectstats_object *o, int64_t n, struct error *err)
 {
@@ -251,7 +303,7 @@ static enum err apply(struct db *db, int64_t *ret_changed, struct error *err)
                     " AND NOT EXISTS (SELECT FROM band_now f WHERE f.object_id = b.object_id AND f.filter = b.filter);"
                     "INSERT INTO object_band SELECT * FROM band_now ORDER BY object_id, filter ON CONFLICT (object_id, filter) DO UPDATE SET n = excluded.n,"
                     " flux_mean = excluded.flux_mean, flux_err = excluded.flux_err, flux_std = excluded.flux_std, flux_min = excluded.flux_min,"
-                    " flux_max = excluded.flux_max, chi2 = excluded.chi2 WHERE object_band IS DISTINCT FROM excluded",
+                    " flux_max = excluded.flux_max, chi2 = excluded.chi2, stetson_j = excluded.stetson_j, n_blend = excluded.n_blend WHERE object_band IS DISTINCT FROM excluded",
                     err);
     return e;
 }
@@ -272,5 +324,6 @@ enum err objectstats_refresh(struct db *db, const struct objectstats_object *obj
     if (!e) e = apply(db, ret_changed, err);
     copy_release(&s.object_rows);
     copy_release(&s.band_rows);
+    for (int i = 0; i < BANDS_MAX; i++) free(s.band[i].points);
     return e;
 }

@@ -1,4 +1,4 @@
-/* nightshift db up|down|status|url|psql|migrate|backup|restore */
+/* nightshift db up|down|status|url|psql|migrate|repack|backup|restore */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,7 +111,7 @@ static enum err print_counts(struct job *j, struct db *db)
     enum err x = db_query(db, "SELECT current_setting('server_version'), pg_size_pretty(pg_database_size(current_database())),"
                               " (SELECT count(*) FROM exposure), (SELECT count(*) FROM published_ccd),"
                               " (SELECT coalesce(sum(n_det), 0) FROM published_ccd), (SELECT count(*) FROM object),"
-                              " (SELECT count(*) FROM pg_inherits WHERE inhparent = 'detection'::regclass)", 0, NULL, &r, &j->err);
+                              " (SELECT count(DISTINCT night) FROM ccd)", 0, NULL, &r, &j->err);
     if (!x)
         printf("server       PostgreSQL %s\nsize         %s\nexposures    %s\nccds         %s published\ndetections   %s published\n"
                "objects      %s\nnights       %s\n", db_text(r, 0, 0), db_text(r, 0, 1), db_text(r, 0, 2), db_text(r, 0, 3),
@@ -140,6 +140,26 @@ static enum err db_status(struct job *j)
     if (!x) x = migrate_state(db, &newest, &pending, &j->err);
     if (!x) printf("state        up\nschema       %04d%s\n", newest, pending ? ", migrations pending: run `nightshift db migrate`" : "");
     if (!x && !pending) x = print_counts(j, db);
+    db_close(db);
+    return x;
+}
+
+/* ---- packing ------------------------------------------------------------------------------------------------------- */
+
+/* Every month with nights of their own, or the one that is named. */
+static enum err db_repack(struct job *j, const char *month)
+{
+    struct db *db = NULL;
+    struct db_result *r = NULL;
+    char *end;
+    if (month && (strlen(month) != 6 || !strtol(month, &end, 10) || *end)) return ERROR(&j->err, ERR_USAGE, "'%s' is not a month: yyyymm", month);
+    enum err x = open_database(j, &db);
+    if (!x) x = db_query(db, month ? "SELECT $1::integer" : "SELECT detection_repack_due() WHERE $1::text IS NULL", 1, (const char *[]){month}, &r, &j->err);
+    for (int64_t i = 0; !x && i < db_nrow(r); i++) {
+        x = db_execf(db, &j->err, "CALL detection_repack(%d)", (int)db_i64(r, i, 0));
+        if (!x) log_event(LOG_INFO, "month packed", LOG_INT("month", db_i64(r, i, 0)));
+    }
+    db_result_free(r);
     db_close(db);
     return x;
 }
@@ -308,6 +328,7 @@ static enum err dispatch(struct job *j)
         enum err (*act)(struct job *);
     } plain[] = {{"up", db_up}, {"down", db_down}, {"status", db_status}, {"url", db_url}, {"migrate", db_migrate}};
     const char *sub = j->cli.operands.n ? j->cli.operands.v[0] : "";
+    if (!strcmp(sub, "repack") && j->cli.operands.n <= 2) return db_repack(j, j->cli.operands.n == 2 ? j->cli.operands.v[1] : NULL);
     if (!strcmp(sub, "backup")) return wants_file(j, db_backup, sub);
     if (!strcmp(sub, "restore")) return wants_file(j, db_restore, sub);
     if (!strcmp(sub, "token")) return db_token(j);
@@ -315,13 +336,13 @@ static enum err dispatch(struct job *j)
         if (!strcmp(sub, plain[i].name))
             return j->cli.operands.n == 1 ? plain[i].act(j) : ERROR(&j->err, ERR_USAGE, "'db %s' takes no operands", sub);
     ERROR(&j->err, ERR_USAGE, *sub ? "unknown 'db %s'" : "what should be done with the database?%s", sub);
-    error_hint(&j->err, "one of up, down, status, url, psql, migrate, token, backup, restore");
+    error_hint(&j->err, "one of up, down, status, url, psql, migrate, repack, token, backup, restore");
     return ERR_USAGE;
 }
 
 int verb_db(int argc, char **argv)
 {
-    static const struct verb verb = {"db", verb_db, "up|down|status|url|psql [...]|migrate|token add|list|revoke|backup FILE|restore FILE",
+    static const struct verb verb = {"db", verb_db, "up|down|status|url|psql [...]|migrate|repack [MONTH]|token add|list|revoke|backup FILE|restore FILE",
                                      "the catalogue's database: a private one, or that of DATABASE_URL"};
     struct job j = {.err = ERROR_INIT};
     const struct cli_option options[] = {

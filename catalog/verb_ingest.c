@@ -78,8 +78,10 @@ static enum err store(struct job *j, const struct input *in, struct ingest_resul
         snprintf(c->magzero_kind, sizeof c->magzero_kind, "%s", in->magzero_kind);
     }
     if (c->dropped) log_event(LOG_WARN, "rows without a sky position left out", LOG_STR("file", in->file), LOG_INT("rows", c->dropped));
-    e = ingest_ccd(&j->ingester, c, claim, !j->staged, ret, err);
-    if (!e && !j->no_associate && !(ret->already && ret->associated)) associate_now(j, c, ret);
+    if (*c->list && claim) e = ERROR(err, ERR_UNSUPPORTED, "forced photometry is no image of a run");
+    else if (*c->list) e = ingest_forced(&j->ingester, c, !j->staged, ret, err);
+    else e = ingest_ccd(&j->ingester, c, claim, !j->staged, ret, err);
+    if (!e && !*c->list && !j->no_associate && !(ret->already && ret->associated)) associate_now(j, c, ret);
     if (e) error_subject(err, in->file, 0);
     return e;
 }
@@ -109,7 +111,7 @@ static void print_json(const struct input *in, enum err e, const struct ingest_r
 
 static void print_text(const struct input *in, const struct ingest_result *r, const struct catfile *c)
 {
-    printf("%s: %lld detections %s (night %d, exposure %lld, ccd %d, recipe %s, version %d)\n", in->file, (long long)r->rows,
+    printf(*c->list ? "%s: %lld forced measurements %s (night %d, exposure %lld, ccd %d, recipe %s, version %d)\n" : "%s: %lld detections %s (night %d, exposure %lld, ccd %d, recipe %s, version %d)\n", in->file, (long long)r->rows,
            r->already ? "were stored before" : "stored", c->night, (long long)r->exposure_id, c->ccd, c->recipe, r->version);
 }
 

@@ -35,7 +35,7 @@ def header(exposure="sim/1", ccd=1, night=20250530, mjd=60825.3, centre=(180.0, 
     return h
 
 
-def write(path, ra, dec, flux=None, seed=1, x=None, y=None, drop=(), psf=False, **options):
+def write(path, ra, dec, flux=None, seed=1, x=None, y=None, drop=(), psf=False, flags=None, **options):
     """One catalogue with a row per position; columns not given are seeded noise. Returns the path."""
     rng = np.random.default_rng(seed)
     ra, dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
@@ -53,7 +53,7 @@ def write(path, ra, dec, flux=None, seed=1, x=None, y=None, drop=(), psf=False, 
                ("FLUXERR_APER", "3E", np.outer(flux * 0.01 + 1, [1, 1, 1])), ("FLUX_MAX", "E", flux / 10), ("BACKGROUND", "E", real(190, 210)),
                ("KRON_RADIUS", "E", real(3, 4)), ("FLUX_RADIUS", "E", real(1, 3)), ("A_IMAGE", "E", real(1, 2)), ("B_IMAGE", "E", real(1, 2)),
                ("THETA_IMAGE", "E", real(-90, 90)), ("FWHM_IMAGE", "E", real(2, 4)), ("CLASS_STAR", "E", real(0, 1)), ("SNR_WIN", "E", real(5, 50)),
-               ("ISOAREA_IMAGE", "J", rng.integers(5, 50, n)), ("FLAGS", "I", rng.integers(0, 4, n)), ("IMAFLAGS_ISO", "J", rng.integers(0, 3, n))]
+               ("ISOAREA_IMAGE", "J", rng.integers(5, 50, n)), ("FLAGS", "I", rng.integers(0, 4, n) if flags is None else flags), ("IMAFLAGS_ISO", "J", rng.integers(0, 3, n))]
     if psf:
         columns += [("FLUX_PSF", "E", flux * 1.01), ("FLUXERR_PSF", "E", flux * 0.008 + 1), ("ALPHAPSF_J2000", "D", ra), ("DELTAPSF_J2000", "D", dec),
                     ("XPSF_IMAGE", "D", x), ("YPSF_IMAGE", "D", y), ("CHI2_PSF", "E", real(0.8, 1.3)), ("FLAGS_PSF", "I", rng.integers(0, 3, n)),

@@ -16,10 +16,10 @@ SELECT {columns}
                d.kron_radius, d.flux_radius, d.a, d.b, d.theta, d.fwhm, d.class_star, d.snr, d.isoarea, d.flags, d.imaflags,
                c.magzero, c.magzero_kind, c.quality, d.distance
           FROM unnest($4::bigint[], $5::bigint[]) AS r (first, last)
-         CROSS JOIN LATERAL (SELECT x.*, sphere_distance(x.ra, x.dec, $1::float8, $2::float8) * 3600 AS distance FROM detection x
+         CROSS JOIN LATERAL (SELECT x.*, x.det_id >> 31 AS exposure_id, ((x.det_id >> 22) & 511)::smallint AS ccd,
+                                     sphere_distance(x.ra, x.dec, $1::float8, $2::float8) * 3600 AS distance FROM detection x
                               WHERE x.hpx29 BETWEEN r.first AND r.last{nights} OFFSET 0) d
-         CROSS JOIN LATERAL (SELECT * FROM ccd WHERE ccd.exposure_id = d.det_id >> 31 AND ccd.ccd = ((d.det_id >> 22) & 511)::smallint
-                                AND ccd.recipe_id = d.recipe_id AND ccd.version = d.version
+         CROSS JOIN LATERAL (SELECT * FROM ccd WHERE ccd.exposure_id = d.exposure_id AND ccd.ccd = d.ccd AND ccd.recipe_id = d.recipe_id AND ccd.version = d.version
                                 AND ccd.published_at IS NOT NULL AND ccd.retired_at IS NULL LIMIT 1) c
           LEFT JOIN LATERAL (SELECT s.object_id FROM association s WHERE s.det_id = d.det_id AND s.recipe_id = d.recipe_id AND s.version = d.version LIMIT 1) a ON true
          WHERE d.distance <= $3::float8 * 3600) q
