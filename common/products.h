@@ -26,6 +26,8 @@
 #define KEY_CROSSTALK  "NSXTALK"  /* T: crosstalk taken off                */
 #define KEY_LINEARITY  "NSLINEAR" /* T: counts made linear                 */
 #define KEY_MENDED     "NSMENDED" /* defects interpolated                  */
+#define KEY_STREAKS    "NSSTREAK" /* satellite streaks masked              */
+#define KEY_STREAK_PIXELS "NSSTRKPX" /* pixels under them                  */
 #define KEY_COSMIC     "NSCOSMIC" /* T: cosmic rays looked for            */
 #define KEY_COSMIC_PIXELS "NSNCOSM" /* pixels found hit                    */
 #define KEY_BIAS       "NSBIAS"   /* T: bias subtracted;  NSBIASF, NSBIASS: file and checksum */

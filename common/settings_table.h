@@ -39,6 +39,9 @@ S(COSMIC_SIGCLIP, "cosmic.sigclip", "", SETTING_DOUBLE, "sigma", "4.5", 1, 1000,
 S(COSMIC_SIGFRAC, "cosmic.sigfrac", "", SETTING_DOUBLE, "", "0.5", 0, 1, SETTING_RESULT, "share of it for the neighbours of a hit")
 S(COSMIC_OBJLIM, "cosmic.objlim", "", SETTING_DOUBLE, "", "3", 0.1, 1000, SETTING_RESULT, "contrast over fine structure; 2 for stars wide in pixels, 5 for those sharper than 2 pixels")
 S(COSMIC_NITER, "cosmic.niter", "", SETTING_INT, "", "6", 1, 16, SETTING_RESULT, "rounds at most")
+S(STREAK_MASK, "streak.mask", "", SETTING_BOOL, "", "true", 0, 0, SETTING_RESULT, "find and mask satellite streaks")
+S(STREAK_THRESHOLD, "streak.threshold", "", SETTING_DOUBLE, "sigma", "3", 1, 100, SETTING_RESULT, "height of an 8 x 8 block mean that speaks for a line")
+S(STREAK_LENGTH, "streak.min_length", "", SETTING_DOUBLE, "pixel", "300", 64, 65536, SETTING_RESULT, "shorter lines are no streaks")
 S(QUANTISE, "product.quantise", "", SETTING_DOUBLE, "", "4", 0, 1000, SETTING_RESULT, "q of the quantised float planes; 0: lossless")
 
 /* -- background (Bertin & Arnouts 1996; names of Source Extractor) ---------------------------------------------- */

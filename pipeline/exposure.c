@@ -110,6 +110,7 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
     code = load_bands(p, err);
     if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
     p->extract.correct_apertures = settings_bool(p->settings, SET_PHOT_APERTURE_CORRECTION);
+    if (!code) code = streak_options_from_settings(p->settings, &p->streak, err);
     if (!code) code = cosmic_options_from_settings(p->settings, &p->cosmic, err);
     if (!code) code = defects_from_settings(p->settings, p->nx, p->ny, p->calibrate.mask, err);
     if (!code) code = rawsignal_options_from_settings(p->settings, p->namp, &p->signal, err);

@@ -16,6 +16,7 @@
 #include "processors/cosmic.h"
 #include "processors/wcssolve.h"
 #include "processors/zeropoint.h"
+#include "processors/streak.h"
 
 #define STAGES_MAX 32
 
@@ -33,12 +34,14 @@ struct exposure_plan {
     struct extract_options extract;         /* likewise */
     struct quality_limits limits;           /* likewise */
     struct cosmic_options cosmic;           /* likewise */
+    struct streak_options streak;           /* likewise */
     struct rawsignal_options signal;        /* likewise */
     struct wcs_options astrometry;          /* likewise */
     struct zeropoint_options zeropoint;     /* likewise */
 };
 
-/* stage_cosmic.c. ERR_USAGE */
+/* stage_cosmic.c, stage_streak.c. ERR_USAGE */
+enum err streak_options_from_settings(const struct settings *s, struct streak_options *ret, struct error *err);
 enum err cosmic_options_from_settings(const struct settings *s, struct cosmic_options *ret, struct error *err);
 /* stage_astrometry.c */
 struct wcs_options wcs_options_of(const struct settings *s);
@@ -61,6 +64,7 @@ struct exposure {
     struct frame frame;
     struct calibrate_counts counts;
     struct cosmic_counts cosmic;
+    struct streak_counts streaks;
     int64_t bleed;                          /* pixels of bleed trails */
     struct wcs_solution astrometry;         /* against the plan's reference stars */
     struct skycoord *sky;                   /* NULL: no sky coordinates in the header */

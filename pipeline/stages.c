@@ -308,6 +308,7 @@ const struct stage reduce_stages[] = {
     {"read", 0, HAS_RAW, read_raw},
     {"signature", HAS_RAW, HAS_FRAME, remove_signature},
     {"cosmic", HAS_FRAME, 0, stage_cosmic},
+    {"streak", HAS_FRAME, 0, stage_streak},
     {"background", HAS_FRAME, HAS_BACKGROUND, measure_background},
     {"detect", HAS_FRAME | HAS_BACKGROUND, HAS_OBJECTS, detect},
     {"measure", HAS_BACKGROUND | HAS_OBJECTS, HAS_DETECTIONS, measure},
