@@ -102,7 +102,7 @@ enum err psfmodel_candidates(const struct image_view *view, const struct objects
  * Threads:  stars in parallel; same bytes for any thread count */
 enum err psfmodel_fit(const struct image_view *view, const struct psf_star *stars, int64_t n, double fwhm,
                       const struct psf_options *options, struct psf_model *ret, struct error *err);
-/* Both of the above. */
+/* Both of the above; in a crowded field once more without the neighbours' light, as the first model and a fit give it. */
 enum err psfmodel_from_objects(const struct image_view *view, const struct objects *objects, const struct psf_options *options,
                                struct psf_model *ret, struct error *err);
 /* An elliptic Moffat profile (beta >= 20: practically a Gaussian), constant over the field. ERR_SETTINGS for a fwhm outside

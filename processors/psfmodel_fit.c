@@ -23,6 +23,7 @@ enum { P_FWHM, P_BETA, P_E1, P_E2, P_COUNT }; /* ln fwhm, 1/beta, e1, e2 */
 
 /* ---- samples ------------------------------------------------------------------------------------------------------ */
 
+/* id 0: pixels of other objects are used too. */
 static float usable_variance(const struct image_view *v, const struct psf_options *o, int64_t at, int32_t id)
 {
     float s = v->sigma2 ? v->sigma2[at] : v->sigma2_const, value = v->value[at];
@@ -32,7 +33,7 @@ static float usable_variance(const struct image_view *v, const struct psf_option
     return s;
 }
 
-static void load_sample(const struct image_view *v, const struct psf_options *o, const struct psf_star *star, const struct psf_samples *t, struct psf_sample *s)
+static void load_sample(const struct image_view *v, const struct psf_options *o, const struct psf_star *star, bool others, const struct psf_samples *t, struct psf_sample *s)
 {
     int half = t->size / 2;
     s->ix = (int64_t)floor(star->x + 0.5);
@@ -45,13 +46,13 @@ static void load_sample(const struct image_view *v, const struct psf_options *o,
         for (int i = 0; i < t->size; i++) {
             int64_t x = s->ix + i - half, y = s->iy + j - half, at = y * v->nx + x, to = (int64_t)j * t->stride + i;
             if (x < 0 || y < 0 || x >= v->nx || y >= v->ny) continue;
-            s->sigma2[to] = usable_variance(v, o, at, (int32_t)star->object + 1);
+            s->sigma2[to] = usable_variance(v, o, at, others ? 0 : (int32_t)star->object + 1);
             if (s->sigma2[to] > 0.0f) s->value[to] = v->value[at];
         }
 }
 
-static enum err load_samples(const struct image_view *v, const struct psf_options *o, const struct psf_star *stars, int64_t n, const struct psf_model *m,
-                             struct psf_samples *t, struct error *err)
+static enum err load_samples(const struct image_view *v, const struct psf_options *o, const struct psf_star *stars, int64_t n, bool others,
+                             const struct psf_model *m, struct psf_samples *t, struct error *err)
 {
     *t = (struct psf_samples){.n = n, .size = 2 * m->half + 1, .inv_gain = v->gain > 0.0f ? 1.0f / v->gain : 0.0f};
     t->stride = (t->size + 7) / 8 * 8;
@@ -62,7 +63,7 @@ static enum err load_samples(const struct image_view *v, const struct psf_option
     for (int64_t i = 0; i < n; i++) {
         t->s[i].value = t->pixels + 2 * i * npix;
         t->s[i].sigma2 = t->s[i].value + npix;
-        load_sample(v, o, &stars[i], t, &t->s[i]);
+        load_sample(v, o, &stars[i], others, t, &t->s[i]);
     }
     return ERR_OK;
 }
@@ -78,7 +79,7 @@ static void free_samples(struct psf_samples *t)
 
 #define OWN        4 /* flux, x, y, sky */
 #define SLOPES_MAX (OWN + P_COUNT)
-#define SKY_SIGMA  0.2 /* of a pixel's noise: what the background may leave under a star */
+#define SKY_SIGMA  1.0 /* of a pixel's noise: what the background may leave under a star */
 
 struct normal {
     double a[SLOPES_MAX * SLOPES_MAX], b[SLOPES_MAX];
@@ -553,6 +554,12 @@ static enum err build(const struct psf_options *o, struct psf_samples *t, struct
 enum err psfmodel_fit(const struct image_view *view, const struct psf_star *stars, int64_t n, double fwhm,
                       const struct psf_options *options, struct psf_model *ret, struct error *err)
 {
+    return psf_fit_cleaned(view, stars, n, fwhm, NULL, options, ret, err);
+}
+
+enum err psf_fit_cleaned(const struct image_view *view, const struct psf_star *stars, int64_t n, double fwhm, const struct psf_crowd *crowd,
+                         const struct psf_options *options, struct psf_model *ret, struct error *err)
+{
     enum err e = psf_options_verify(options, err);
     if (e) return e;
     double width = fwhm > 0 ? clamp(fwhm, 0.8, 40) : options->fwhm > 0 ? options->fwhm : 3;
@@ -568,7 +575,8 @@ enum err psfmodel_fit(const struct image_view *view, const struct psf_star *star
         planes = mem_array((size_t)(1 + P_COUNT) * (size_t)m.nodes * (size_t)m.pitch, sizeof *planes);
         work = mem_array((size_t)n, sizeof *work);
         if (!planes || !work) e = ERROR(err, ERR_NOMEM, "no memory to fit a PSF");
-        if (!e) e = load_samples(view, options, stars, n, &m, &t, err);
+        if (!e) e = load_samples(view, options, stars, n, crowd != NULL, &m, &t, err);
+        if (!e && crowd) e = psf_clean_samples(crowd, stars, &t, err);
         if (!e) polynomials(&m, &t);
         if (!e) e = build(options, &t, &p, planes, work, &m, &usable, err);
     }

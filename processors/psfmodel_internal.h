@@ -1,9 +1,12 @@
-/* Between psfmodel_fit.c (stars, profile, degree) and psfmodel_grid.c (the grid's deviation from the profile). */
+/* Between psfmodel_fit.c (stars, profile, degree), psfmodel_grid.c (the grid's deviation from the profile) and psfmodel_crowd.c
+ * (neighbours taken off). */
 #ifndef NIGHTSHIFT_PROCESSORS_PSFMODEL_INTERNAL_H
 #define NIGHTSHIFT_PROCESSORS_PSFMODEL_INTERNAL_H
 
 #include <stdbool.h>
 
+#include "processors/psfcells.h"
+#include "processors/psffit.h"
 #include "processors/psfmodel.h"
 
 #define PSF_SYSTEMATIC 0.01 /* of a star's own light per pixel: bounds the weight of the brightest */
@@ -46,5 +49,24 @@ enum err psf_refit_samples(const struct psf_model *m, struct psf_samples *t, dou
 /* Let the grid deviate from m->coef as the stars ask, under a prior about `base` (the profile's plane).
  * deviation: terms planes, in units of the prior, carried from call to call; zero at first. ERR_NOMEM. */
 enum err psf_fit_grid(struct psf_model *m, const struct psf_samples *t, const float *base, float *deviation, struct error *err);
+
+/* The light of all sources around the stars, fitted with a first model: what psf_clean_samples() takes off. */
+struct psf_crowd {
+    const struct psf_model *model;
+    const struct psffit_source *source;
+    const int64_t *object;    /* of each source: a star's own light is left */
+    int64_t n;
+    struct psf_cells cells;   /* of the sources */
+};
+enum err psf_clean_samples(const struct psf_crowd *crowd, const struct psf_star *stars, struct psf_samples *t, struct error *err);
+
+/* psfmodel_fit() on cleaned pixels; crowd NULL: as they are, those of other objects left out. */
+enum err psf_fit_cleaned(const struct image_view *view, const struct psf_star *stars, int64_t n, double fwhm, const struct psf_crowd *crowd,
+                         const struct psf_options *options, struct psf_model *ret, struct error *err);
+
+/* A second model of a crowded field from stars without their neighbours' light. ret: in, the first one; left as it is when
+ * the field is not crowded or the second has fewer stars. ERR_NOMEM. */
+enum err psf_refit_crowd(const struct image_view *view, const struct objects *objects, const struct psf_star *stars, int64_t n,
+                         const struct psf_options *options, struct psf_model *ret, struct error *err);
 
 #endif

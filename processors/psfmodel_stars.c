@@ -10,7 +10,7 @@
 #include "common/stats.h"
 #include "common/units.h"
 #include "processors/psfcells.h"
-#include "processors/psfmodel.h"
+#include "processors/psfmodel_internal.h"
 
 #define MEASURED_MAX 3     /* times as many stars are measured as are wanted */
 #define WIDTH_CUT    0.30  /* first cut about the mode of the isophotal widths, relative */
@@ -18,6 +18,8 @@
 #define LOCUS_LEAST  0.08  /* of the size: the PSF may vary so much and more */
 #define CROWDING_MAX 0.02
 #define FEW          12    /* fewer clean stars than this, and blended ones are asked as well */
+#define BRIGHT_SNR   60.0
+#define BRIGHT_ENOUGH 100
 #define REGIONS      8     /* per side: each gives its best stars in turn */
 
 struct candidate {
@@ -232,6 +234,14 @@ static int64_t keep_isolated(struct candidate *c, int64_t n, double *work)
     return kept;
 }
 
+/* When bright stars are many they are enough: what nobody sees beside a star weighs less in them. c: brightest first. */
+static int64_t prefer_bright(const struct candidate *c, int64_t n)
+{
+    int64_t bright = 0;
+    while (bright < n && c[bright].snr >= BRIGHT_SNR) bright++;
+    return bright >= BRIGHT_ENOUGH ? bright : n;
+}
+
 /* ---- choice ------------------------------------------------------------------------------------------------------- */
 
 struct ranked {
@@ -285,7 +295,7 @@ static enum err find(const struct image_view *v, const struct objects *os, const
     if (n) {
         enum err e = find_crowding(v, os, c, n, *fwhm, err);
         if (e) return e;
-        n = keep_isolated(c, n, work);
+        n = prefer_bright(c, keep_isolated(c, n, work));
     }
     return choose(v, c, n, opt->max_stars, os, ret, ret_n, err);
 }
@@ -308,9 +318,10 @@ enum err psfmodel_candidates(const struct image_view *view, const struct objects
     double *work = mem_array((size_t)(objects->n ? objects->n : 1), sizeof *work), fwhm = 0;
     struct psf_star *stars = NULL;
     int64_t n = 0;
+    bool wide = objects->snr_threshold > 0; /* isophotes of a matched filter: every bright star meets a neighbour, FLAG_DEBLENDED says nothing */
     enum err e = c && work ? ERR_OK : ERROR(err, ERR_NOMEM, "no memory for %lld candidates", (long long)objects->n);
-    if (!e) e = find(view, objects, options, false, c, work, &stars, &n, &fwhm, err);
-    if (!e && n < FEW) {
+    if (!e) e = find(view, objects, options, wide, c, work, &stars, &n, &fwhm, err);
+    if (!e && n < FEW && !wide) {
         free(stars);
         stars = NULL;
         e = find(view, objects, options, true, c, work, &stars, &n, &fwhm, err);
@@ -337,6 +348,7 @@ enum err psfmodel_from_objects(const struct image_view *view, const struct objec
     enum err e = psf_options_verify(options, err);
     if (!e) e = psfmodel_candidates(view, objects, options, &stars, &n, &fwhm, err);
     if (!e) e = psfmodel_fit(view, stars, n, fwhm, options, ret, err);
+    if (!e) e = psf_refit_crowd(view, objects, stars, n, options, ret, err);
     free(stars);
     return e;
 }

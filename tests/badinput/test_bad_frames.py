@@ -164,3 +164,34 @@ def test_bad_frames__a_frame_without_masters_names_its_stage(nightshift, night, 
     done = subprocess.run([nightshift.path, "reduce", "--stdin", "--out", tmp_path / "out", "--masters", tmp_path / "none"], input=said, capture_output=True, text=True)
     ccd = json.loads(done.stdout)["ccds"][0]
     assert ccd["error"] == "no_calibration" and ccd["stage"] == "look" and ccd["exit_code"] == 11, ccd
+
+
+@pytest.mark.parametrize("degrees", [20.0, 0.6])
+def test_bad_frames__a_header_that_points_elsewhere(nightshift, night, tmp_path, degrees):
+    """20 degrees off no solution is told as good; 0.6 degrees off the frame is found."""
+    refs = night / "sim/truth/refcat.fits"
+    bad = tmp_path / "lost_light.fits"
+    with fits.open(lights(night)[0]) as f:
+        hdu = next(h for h in f if h.data is not None)
+        truth = hdu.header["CRVAL1"], hdu.header["CRVAL2"]
+        hdu.header["CRVAL2"] += degrees
+        for h in f:
+            for key in ("CHECKSUM", "DATASUM"):
+                h.header.remove(key, ignore_missing=True)
+        f.writeto(bad)
+    first, last = lights(night)
+    answers = feed(nightshift, night, tmp_path / "out", [first, bad, last], more=["--refs", refs])
+    assert [a["ccds"][0]["status"] for a in answers] == ["done"] * 3
+    row = verdict_of(tmp_path / "out", bad.stem)
+    with fits.open(next((tmp_path / "out").rglob(f"{bad.stem}_cal.fits.fz"))) as f:
+        header = f["SCI"].header
+    assert header["ASTRSTAT"] == row["astrom_status"]
+    if degrees > 1:
+        assert row["astrom_status"] == "failed" and row["verdict"] != "pass" and "astrometric" in row["reasons"], row
+    else:
+        assert row["astrom_status"] == "good", row
+        assert abs(header["CRVAL2"] - truth[1]) < 0.05
+    assert verdict_of(tmp_path / "out", first.stem)["astrom_status"] == "good"
+    feed(nightshift, night, tmp_path / "one", [first, bad, last], threads=1, more=["--refs", refs])
+    for path in sorted(p for p in (tmp_path / "one").rglob("*") if p.is_file()):
+        assert path.read_bytes() == (tmp_path / "out" / path.relative_to(tmp_path / "one")).read_bytes(), path
