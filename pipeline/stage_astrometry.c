@@ -18,7 +18,8 @@
 #include "pipeline/stages.h"
 #include "pipeline/wcsmove.h"
 
-#define STAR_SNR 10.0
+#define STAR_SNR      10.0
+#define SATURATED_ERR 1.0 /* pixel */
 
 struct wcs_options wcs_options_of(const struct settings *s)
 {
@@ -52,7 +53,7 @@ static double flux_of(const struct detections *d, int64_t i, double *ret_err)
     return psf ? (double)d->flux_psf[i] : d->has[DET_flux_auto] ? (double)d->flux_auto[i] : NAN;
 }
 
-/* Whole, unsaturated, well measured objects. */
+/* Whole, well measured objects. */
 static int choose_stars(const struct detections *d, struct wcs_star *ret)
 {
     int n = 0;
@@ -60,9 +61,11 @@ static int choose_stars(const struct detections *d, struct wcs_star *ret)
         struct wcs_star s = {.tag = i};
         double err;
         s.flux = flux_of(d, i, &err);
-        if (d->has[DET_flags] && d->flags[i] & ~(FLAG_NEIGHBOURS | FLAG_DEBLENDED)) continue;
+        bool saturated = d->has[DET_flags] && d->flags[i] & FLAG_SATURATED;
+        if (d->has[DET_flags] && d->flags[i] & ~(FLAG_NEIGHBOURS | FLAG_DEBLENDED | FLAG_SATURATED)) continue;
         if (!(s.flux > 0) || !(s.flux > STAR_SNR * err)) continue;
         best_position(d, i, &s);
+        if (saturated) s.err = isfinite(s.err) ? fmax(s.err, SATURATED_ERR) : SATURATED_ERR; /* they help to find the place: the brightest references are such */
         ret[n++] = s;
     }
     return n;
@@ -72,14 +75,14 @@ static enum err cards(const struct exposure *e, struct header *h, struct error *
 {
     const struct wcs_solution *s = &e->astrometry;
     bool solved = s->status == WCS_SOLVED || s->status == WCS_DOUBT;
-    char odds[24];
-    enum err code = header_set_str(h, KEY_REFERENCE, e->plan->refs->name, "reference stars");
+    char refs[300];
+    snprintf(refs, sizeof refs, "%s %.12s", e->plan->refs->name, e->plan->refs->sum); /* part of the identity of what is ingested */
+    enum err code = header_set_str(h, KEY_REFERENCE, refs, "reference stars");
     if (!code) code = header_set_str(h, KEY_REFERENCE_SUM, e->plan->refs->sum, "their SHA-256");
     if (!code) code = header_set_str(h, KEY_ASTROM_STATUS, s->status == WCS_SOLVED ? "good" : solved ? "doubt" : "failed", "fit of the sky coordinates");
     if (!code && s->reason[0]) code = header_set_str(h, KEY_ASTROM_WHY, s->reason, NULL);
     if (code || !solved) return code ? ERROR(err, ERR_NOMEM, "no memory for cards") : ERR_OK;
     double rms = sqrt((s->fit.rms_px[0] * s->fit.rms_px[0] + s->fit.rms_px[1] * s->fit.rms_px[1]) / 2);
-    snprintf(odds, sizeof odds, "%.0f", s->log10_odds);
     code = header_set_double(h, KEY_ASTROM_RMS, rms * s->scale_arcsec, "[arcsec] rms per axis against its stars");
     if (!code) code = header_set_int(h, KEY_ASTROM_STARS, s->fit.used, "reference stars it was fitted to");
     if (!code) code = header_set_int(h, "ASTRNIN", s->references, "reference stars in the frame");

@@ -312,7 +312,7 @@ static double find_scatter(struct work *w, int terms)
         n++;
     }
     dof = fmax(0.1, 1 - (double)terms / n);
-    for (int step = 0; step < 30; step++) {
+    for (int step = 0; step < 18; step++) {
         double s = step ? (low + high) / 2 : 0;
         int k = 0;
         for (int i = 0; i < w->n; i++)

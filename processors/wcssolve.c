@@ -295,19 +295,36 @@ static void fill_pairs(struct solver *s)
     }
 }
 
-static enum err fit_once(struct solver *s, struct wcs_solution *ret, double *residual, bool *kept, struct error *err)
+/* One array for both ways of fitting: the second half serves the header's plane. */
+struct fits {
+    double *residual; /* 2 * 2 * n */
+    bool *kept;       /* 2 * n */
+};
+
+/* The better of a fit in the pixels and one on the header's distortion. Not final: only what finds the pairs for the next round. */
+static enum err fit_once(struct solver *s, bool final, struct wcs_solution *ret, struct fits *f, struct error *err)
 {
     struct wcsfit_options o = {.nx = s->guess->nx, .ny = s->guess->ny, .ra = s->ra0, .dec = s->dec0, .scale = s->scale, .order_max = s->opt->order_max, .clip = 3.5};
-    struct wcsfit_result onbase;
-    enum err plain, based = ERR_NOT_FOUND;
-    plain = wcsfit_solve(s->pair, s->npair, &o, &ret->fit, residual, kept, err);
+    struct wcsfit_result onbase = {.n = 0};
+    enum err plain = ERR_NOT_FOUND, based = ERR_NOT_FOUND;
+    if (!final && o.order_max > 3) o.order_max = 3;
+    if (final || !s->distorted) plain = wcsfit_solve(s->pair, s->npair, &o, &ret->fit, f->residual, f->kept, err);
     if (plain == ERR_NOMEM || !s->distorted) return plain;
     o.grid_base = (const double (*)[2])s->grid;
-    based = wcsfit_solve(s->pair, s->npair, &o, &onbase, NULL, NULL, err);
-    if (based || onbase.convert_px > 0.02) return plain == ERR_OK ? plain : based;
-    if (!plain && ret->fit.press_px <= onbase.press_px && ret->fit.grid_max_px <= onbase.grid_max_px) return ERR_OK;
-    if (!plain && onbase.press_px > 1.05 * ret->fit.press_px) return ERR_OK;
-    return wcsfit_solve(s->pair, s->npair, &o, &ret->fit, residual, kept, err);
+    based = wcsfit_solve(s->pair, s->npair, &o, &onbase, f->residual + 2 * s->n, f->kept + s->n, err);
+    if (based == ERR_NOMEM) return based;
+    if (!based && onbase.convert_px > 0.02) based = ERR_NOT_FOUND;
+    if (based && plain && !final) { /* the header's plane is of no use */
+        o.grid_base = NULL;
+        return wcsfit_solve(s->pair, s->npair, &o, &ret->fit, f->residual, f->kept, err);
+    }
+    if (based) return plain;
+    bool as_good = ret->fit.press_px <= onbase.press_px && ret->fit.grid_max_px <= onbase.grid_max_px;
+    if (!plain && (as_good || onbase.press_px > 1.05 * ret->fit.press_px)) return ERR_OK;
+    ret->fit = onbase;
+    memcpy(f->residual, f->residual + 2 * s->n, 2 * (size_t)s->npair * sizeof *f->residual);
+    memcpy(f->kept, f->kept + s->n, (size_t)s->npair * sizeof *f->kept);
+    return ERR_OK;
 }
 
 /* References in the frame, pairs and chance by the final solution, within three times its scatter. */
@@ -405,12 +422,11 @@ static bool pair_by_solution(struct solver *s, const struct wcs_solution *sol, d
 
 static enum err fit_and_judge(struct solver *s, struct wcs_solution *ret, struct error *err)
 {
-    double *residual = malloc((size_t)(s->n + 1) * 2 * sizeof *residual);
-    bool *kept = calloc((size_t)s->n + 1, sizeof *kept);
-    enum err e = residual && kept ? ERR_OK : ERROR(err, ERR_NOMEM, "no memory for residuals");
+    struct fits f = {calloc((size_t)(s->n + 1) * 4, sizeof *f.residual), calloc((size_t)(s->n + 1) * 2, sizeof *f.kept)};
+    enum err e = f.residual && f.kept ? ERR_OK : ERROR(err, ERR_NOMEM, "no memory for residuals");
     for (int round = 0; round < 3 && !e; round++) {
         fill_pairs(s);
-        e = fit_once(s, ret, residual, kept, err);
+        e = fit_once(s, round == 2, ret, &f, err);
         if (e || round == 2) break;
         double rms = hypot(ret->fit.rms_px[0], ret->fit.rms_px[1]);
         if (!pair_by_solution(s, ret, fmin(fmax(5 * rms, 0.5), 3))) e = ERROR(err, ERR_NOMEM, "no memory for pairs");
@@ -420,11 +436,11 @@ static enum err fit_and_judge(struct solver *s, struct wcs_solution *ret, struct
         ret->status = WCS_FAILED;
         e = ERR_OK;
     } else if (!e) {
-        if (!weigh_evidence(s, ret) || !keep_residuals(s, residual, kept, ret)) e = ERROR(err, ERR_NOMEM, "no memory for residuals");
-        else judge(s, kept, ret);
+        if (!weigh_evidence(s, ret) || !keep_residuals(s, f.residual, f.kept, ret)) e = ERROR(err, ERR_NOMEM, "no memory for residuals");
+        else judge(s, f.kept, ret);
     }
-    free(residual);
-    free(kept);
+    free(f.residual);
+    free(f.kept);
     return e;
 }
 
@@ -471,19 +487,53 @@ static enum err find_place(struct solver *s, double tolerance, struct error *err
     return starmatch_find(s->frame, s->n, s->plane, s->nref, &o, &s->match, err);
 }
 
+static int by_mag(const void *p, const void *q)
+{
+    double a = *(const double *)p, b = *(const double *)q;
+    return (a > b) - (a < b);
+}
+
+/* The brightest references may all be saturated in the frame and not among its stars: leave a share of them out of the quads
+ * (a star without magnitude counts as faint). */
+static bool hide_brightest(struct solver *s, double share)
+{
+    double *mag = malloc((size_t)(s->nref + 1) * sizeof *mag);
+    int n = 0;
+    if (!mag) return false;
+    for (int i = 0; i < s->nref; i++)
+        if (isfinite(s->plane[i].mag)) mag[n++] = s->plane[i].mag;
+    qsort(mag, (size_t)n, sizeof *mag, by_mag);
+    double limit = n ? mag[(int)(share * (n - 1))] : 0;
+    for (int i = 0; i < s->nref; i++)
+        if (s->plane[i].mag < limit) s->plane[i].mag = NAN;
+    free(mag);
+    return true;
+}
+
+/* Where and how to look, the likely first. */
+static const struct try_at {
+    bool near, plain;  /* close to the header's position; without the header's distortion */
+    double tolerance;  /* pixels: 10 for distortion that the header does not know */
+    double saturated;  /* share of the references taken for saturated */
+} tries[] = {{true, false, 4, 0}, {true, false, 4, 0.1}, {false, false, 4, 0}, {false, false, 10, 0}, {false, false, 4, 0.1}, {false, false, 4, 0.3}, {false, true, 4, 0}, {false, true, 10, 0}};
+
 static enum err try_to_solve(struct solver *s, struct wcs_solution *ret, struct error *err)
 {
     struct error why = ERROR_INIT;
     double ra = s->ra0, dec = s->dec0, near = fmin(NEAR_DEG, s->opt->radius_deg);
     enum err e = ERR_NOT_FOUND;
-    for (int k = 0; k < 5 && e == ERR_NOT_FOUND; k++) {
-        static const double tolerance[5] = {4, 4, 10, 4, 10}; /* near; all; strong distortion; without the header's distortion */
-        if (k == 0 && near == s->opt->radius_deg) continue;
-        if (k == 3 && (!s->distorted || !plain_base(s))) break;
-        take_references(s, k ? s->opt->radius_deg : near);
+    bool replaced = false;
+    for (size_t k = 0; k < sizeof tries / sizeof tries[0] && e == ERR_NOT_FOUND; k++) {
+        const struct try_at *t = &tries[k];
+        if (t->near && near == s->opt->radius_deg) continue;
+        if (t->plain && s->distorted) plain_base(s), replaced = true;
+        else if (t->plain && !replaced) break;
+        take_references(s, t->near ? near : s->opt->radius_deg);
         project_references(s);
-        if (tolerance[k] > 5 && s->nref > CROWD) continue; /* a loose search of so many takes long and finds chance */
-        if (s->nref >= s->opt->pairs_min) e = find_place(s, tolerance[k], &why);
+        if (t->tolerance > 5 && s->nref > CROWD) continue; /* a loose search of so many takes long and finds chance */
+        if (s->nref < s->opt->pairs_min) continue;
+        if (t->saturated > 0 && !hide_brightest(s, t->saturated)) return ERROR(err, ERR_NOMEM, "no memory for magnitudes");
+        e = find_place(s, t->tolerance, &why);
     }
     if (s->nref < s->opt->pairs_min) {
         snprintf(ret->reason, sizeof ret->reason, "%d reference stars within %.2f deg of the header's position", s->nref, s->opt->radius_deg);
