@@ -139,6 +139,7 @@ static int serve(struct cli *c, const char *url_file)
     if (!e) e = db_url_ready(c->settings, &database, &err);
     if (!e) {
         who.pool = s.pool = db_pool_new(database, "nightshift serve", o.workers);
+        if (s.pool) db_pool_plan_once(s.pool);
         if (s.pool && *settings_string(c->settings, SET_DATABASE_URL)) db_pool_ask_url(s.pool, fresh_url, c->settings);
         o.gate_user = auth = s.pool ? auth_new(&who) : NULL;
         o.gate = auth_gate;

@@ -18,6 +18,7 @@ struct db {
     char *url, *application;
     const char *prepared[PREPARED_MAX]; /* names known to this connection; string literals of the callers */
     int nprepared;
+    bool plan_once;
     bool pooled;             /* a pooler stands in between: statements are not prepared, they might be looked for elsewhere */
 };
 
@@ -93,12 +94,27 @@ static void notice_pooler(struct db *db)
     PQclear(r);
 }
 
+/* Without memoize: the plan for any values thinks that look-ups repeat, and keeps each result for nothing. */
+static void set_planning(struct db *db)
+{
+    if (db->plan_once && !db->pooled && PQstatus(db->pg) == CONNECTION_OK)
+        PQclear(PQexec(db->pg, "SET plan_cache_mode = force_generic_plan; SET enable_memoize = off"));
+}
+
+void db_plan_once(struct db *db)
+{
+    if (db->plan_once) return;
+    db->plan_once = true;
+    set_planning(db);
+}
+
 static enum err check_connected(struct db *db, struct error *err)
 {
     if (PQstatus(db->pg) == CONNECTION_OK) {
         PQsetNoticeReceiver(db->pg, drop_notice, NULL);
         db->nprepared = 0;
         notice_pooler(db);
+        set_planning(db);
         return ERR_OK;
     }
     char line[500];

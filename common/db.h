@@ -40,6 +40,10 @@ enum err db_open_ready(const struct settings *s, const char *application, struct
 /* Its URL alone. Returned: malloc'd. */
 enum err db_url_ready(const struct settings *s, char **ret, struct error *err);
 
+/* Prepared statements are planned once, for any values: for connections whose statements are written so that one plan suits all.
+ * Holds after db_revive() too; nothing behind a pooler, where statements are not prepared. */
+void db_plan_once(struct db *db);
+
 bool db_is_broken(const struct db *db); /* the connection is gone: db_revive() or give up */
 /* Connect again, with pauses that double from 0.1 s to 3 s, for at most wait_s seconds. A transaction that was open is
  * rolled back by the server; one that was being committed may have been: callers must be able to ask again. */

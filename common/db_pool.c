@@ -16,6 +16,7 @@ struct db_pool {
     db_pool_url ask;         /* NULL: the URL stays what it is */
     void *ask_user;
     int size, in_use;
+    bool plan_once;
     struct db **idle; /* nidle handles, the last given first */
     int nidle;
     pthread_mutex_t lock;
@@ -72,6 +73,11 @@ void db_pool_free(struct db_pool *p)
     free(p);
 }
 
+void db_pool_plan_once(struct db_pool *p)
+{
+    p->plan_once = true;
+}
+
 /* Claim a place. Returned: false when none became free in time. */
 static bool claim(struct db_pool *p, double wait_s, struct db **ret)
 {
@@ -100,6 +106,7 @@ enum err db_pool_take(struct db_pool *p, double wait_s, struct db **ret, struct 
     enum err e = ERR_OK;
     if (!db || db_is_broken(db)) e = connect_now(p, &db, err);
     if (!e) {
+        if (p->plan_once) db_plan_once(db);
         *ret = db;
         return ERR_OK;
     }

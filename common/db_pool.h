@@ -12,6 +12,7 @@
 struct db_pool;
 
 struct db_pool *db_pool_new(const char *url, const char *application, int size); /* NULL: no memory */
+void db_pool_plan_once(struct db_pool *p); /* db_plan_once() for all its connections; before the first db_pool_take() */
 /* Ask for the URL whenever a connection is made: passwords rotate. Before the first db_pool_take(). */
 typedef enum err (*db_pool_url)(void *user, char *ret, size_t size, struct error *err);
 void db_pool_ask_url(struct db_pool *p, db_pool_url ask, void *user);
