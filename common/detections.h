@@ -65,6 +65,7 @@
     X(class_star, f32, "CLASS_STAR", "", "src.class.starGalaxy", "F6.3", "stellarity, 1 for a star")                   \
     X(flags, i16, "FLAGS", "", "meta.code.qual", "I3", "extraction flags, Source Extractor's bits")                    \
     X(imaflags, i32, "IMAFLAGS_ISO", "", "meta.code.qual", "I9", "mask planes met in the isophote (OR)")               \
+    X(nimaflags, i32, "NIMAFLAGS_ISO", "", "meta.number", "I9", "flagged pixels in the isophote (FLAG_IMAGE)")         \
     X(mag_iso, f32, "MAG_ISO", "mag", "phot.mag", "F8.4", "isophotal magnitude")                                       \
     X(magerr_iso, f32, "MAGERR_ISO", "mag", "stat.error;phot.mag", "F8.4", "its error")                                \
     X(flux_petro, f32, "FLUX_PETRO", "", "phot.count", "G12.7", "Petrosian flux")                                      \

@@ -130,9 +130,14 @@ static void sex_background(struct extract_options *o, const struct sex_config *c
     o->background_value = (float)real_at(&c->back_value, 0, 0);
 }
 
-static enum err sex_detection(struct extract_options *o, const struct sex_config *c, struct error *err)
+void extract_options_noise(struct extract_options *o, int weight_type)
 {
     static const enum extract_noise noise[] = {NOISE_GLOBAL, NOISE_BACKGROUND, NOISE_RMS, NOISE_VARIANCE_MAP, NOISE_WEIGHT};
+    o->noise = noise[weight_type];
+}
+
+static enum err sex_detection(struct extract_options *o, const struct sex_config *c, struct error *err)
+{
     if (c->detect_thresh.n != 1) return ERROR(err, ERR_UNSUPPORTED, "DETECT_THRESH as a surface brightness and zero point is not supported");
     o->detect.thresh = c->detect_thresh.v[0];
     o->detect.absolute = c->thresh_type == SEX_THRESH_ABSOLUTE;
@@ -144,7 +149,7 @@ static enum err sex_detection(struct extract_options *o, const struct sex_config
     o->detect.clean_param = c->clean_param;
     o->detect.compat = true;
     o->matched = false;
-    o->noise = noise[c->weight_type];
+    extract_options_noise(o, c->weight_type);
     o->weight_gain = c->weight_gain;
     o->weight_thresh = real_at(&c->weight_thresh, 0, NAN);
     o->detect.filter = NULL;
@@ -491,11 +496,28 @@ static double lap_ms(double *mark)
     return ms;
 }
 
+/* The frame's mask with NO_DATA where the map of the user has no weight: those pixels say nothing about the background. NULL
+ * without a map. */
+static enum err weighted_mask(const struct frame *f, const struct extract_options *o, mask_t **ret, struct error *err)
+{
+    bool map = o->noise == NOISE_RMS || o->noise == NOISE_VARIANCE_MAP || o->noise == NOISE_WEIGHT;
+    if (!map || !o->weight || o->weight_nx != f->nx || o->weight_ny != f->ny) return ERR_OK; /* noise_plane() refuses another size */
+    mask_t *mask = mem_array((size_t)frame_npix(f), sizeof *mask);
+    if (!mask) return ERROR(err, ERR_NOMEM, "no memory for a mask of the weights");
+    for (int64_t i = 0; i < frame_npix(f); i++)
+        mask[i] = (mask_t)((f->mask ? f->mask[i] : 0) | (noise_of(o, o->weight[i], 1.0f) > 0.0f ? 0 : MASK_NO_DATA));
+    *ret = mask;
+    return ERR_OK;
+}
+
 enum err extract_background(struct frame *f, bool consume, struct skycoord *sky, const struct extract_options *o, struct extract_scene *scene,
                             struct error *err)
 {
     double mark = clock_seconds();
-    enum err e = background_estimate(f->sci, f->mask, f->nx, f->ny, &o->background, &scene->background, err);
+    mask_t *mask = NULL;
+    enum err e = weighted_mask(f, o, &mask, err);
+    if (!e) e = background_estimate(f->sci, mask ? mask : f->mask, f->nx, f->ny, &o->background, &scene->background, err);
+    free(mask);
     if (e) return e;
     if (o->manual_background) flatten_background(&scene->background, o->background_value);
     scene->rms = scene->background.global_rms;

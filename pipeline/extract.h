@@ -77,6 +77,8 @@ enum err extract_options_from_settings(struct extract_options *o, const struct s
 /* Source Extractor's choices in every respect, then what the .sex file says. Files named in it are read here.
  * Status: ERR_SETTINGS; ERR_UNSUPPORTED for a choice that cannot be honoured; errors of reading */
 enum err extract_options_from_sex(struct extract_options *o, const struct sex_config *c, struct error *err);
+/* The noise of WEIGHT_TYPE, an enum sex_weight_type. */
+void extract_options_noise(struct extract_options *o, int weight_type);
 /* Let the catalogue have these columns. */
 void extract_options_columns(struct extract_options *o, const enum detection_column *columns, int n);
 
@@ -136,6 +138,19 @@ enum err extract_psf_cards(const struct extract_scene *scene, struct header *h);
 enum err extract_view(const struct frame *f, const struct extract_options *o, struct extract_scene *scene, struct image_view *ret, struct error *err);
 /* sky NULL: nothing is done */
 enum err extract_world(struct skycoord *sky, const struct extract_options *o, struct extract_scene *scene, struct detections *ret, struct error *err);
+
+/* Dual-image mode: detect in one frame, measure another one of the same pixels. Both frames are consumed.
+ * Given:    detection, how     the frame and the options it is searched with
+ *           measured, o        the frame and the options it is measured with
+ * Returned: scene    of `measured`, with the objects of `detection`
+ * Status:   as extract_frame(); ERR_SHAPE for frames of different sizes */
+enum err extract_dual(struct frame *detection, const struct extract_options *how, struct frame *measured, struct skycoord *sky,
+                      const struct extract_options *o, struct detections *ret, struct extract_scene *scene, struct error *err);
+
+/* IMAFLAGS_ISO and NIMAFLAGS_ISO from a flag image of nx * ny pixels, as Source Extractor combines them: 0 OR, 1 AND, 2 MIN,
+ * 3 MAX, 4 MOST (of the flags that are not 0 the least, the largest, the most frequent). Columns that were not asked for stay as they are. */
+void extract_flag_image(const struct objects *objects, const int32_t *flag, int64_t nx, int type, const struct extract_options *o,
+                        struct detections *ret);
 
 /* Header cards that tell SCAMP and PSFEx what was done (SEXBKGND, SEXBKDEV, SEXGAIN ...) and, when there is one, what the PSF
  * is (NSPSF..., APCOR...), added to h. */

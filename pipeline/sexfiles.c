@@ -32,6 +32,7 @@ static const struct {
     {SEX_THRESH_TYPE, {"RELATIVE", "ABSOLUTE", ""}},
     {SEX_MASK_TYPE, {"NONE", "BLANK", "CORRECT", ""}},
     {SEX_WEIGHT_TYPE, {"NONE", "BACKGROUND", "MAP_RMS", "MAP_VAR", "MAP_WEIGHT", ""}},
+    {SEX_FLAG_TYPE, {"OR", "AND", "MIN", "MAX", "MOST", ""}},
     {SEX_BACK_TYPE, {"AUTO", "MANUAL", ""}},
     {SEX_VERBOSE_TYPE, {"QUIET", "NORMAL", "FULL", ""}},
 };
@@ -40,7 +41,7 @@ static const struct {
 static const struct {
     const char *key, *neutral;
 } others[] = {
-    {"DETECT_TYPE", "CCD"}, {"FILTER_THRESH", ""}, {"RESCALE_WEIGHTS", "Y"}, {"FLAG_IMAGE", "flag.fits"}, {"FLAG_TYPE", "OR"},
+    {"DETECT_TYPE", "CCD"}, {"FILTER_THRESH", ""}, {"RESCALE_WEIGHTS", "Y"},
     {"DGEO_TYPE", "NONE"}, {"DGEO_IMAGE", "*"}, {"MAG_GAMMA", "*"}, {"BACKPHOTO_TYPE", "GLOBAL"}, {"BACKPHOTO_THICK", "*"},
     {"BACK_PEARSON", "2.5"}, {"MEMORY_OBJSTACK", "*"}, {"MEMORY_PIXSTACK", "*"}, {"MEMORY_BUFSIZE", "*"}, {"ASSOC_NAME", "sky.list"},
     {"ASSOC_DATA", "*"}, {"ASSOC_PARAMS", "*"}, {"ASSOCCOORD_TYPE", "*"}, {"ASSOC_RADIUS", "*"}, {"ASSOC_TYPE", "*"},
@@ -152,6 +153,16 @@ static bool read_bool(const char *word, bool *ret)
     return yes || no;
 }
 
+/* What WEIGHT_TYPE and WEIGHT_IMAGE say of the second image; one word speaks of both. */
+static bool read_second_weight(struct sex_config *c, int i, const char *value)
+{
+    char word[512];
+    bool second = next_word(&value, word, sizeof word) && next_word(&value, word, sizeof word);
+    if (i == SEX_WEIGHT_IMAGE) return snprintf(c->weight_image2, sizeof c->weight_image2, "%s", second ? word : c->weight_image), true;
+    c->weight_type2 = c->weight_type;
+    return !second || read_choice(SEX_WEIGHT_TYPE, word, &c->weight_type2);
+}
+
 static bool read_value(struct sex_config *c, int i, const char *value)
 {
     char word[512] = "";
@@ -196,7 +207,8 @@ enum err sex_config_set(struct sex_config *c, const char *key, const char *value
     char word[256], may_be[256];
     int i = row_find(key), o = other_find(key);
     if (i >= 0) {
-        if (!read_value(c, i, value))
+        bool weight = i == SEX_WEIGHT_TYPE || i == SEX_WEIGHT_IMAGE;
+        if (!read_value(c, i, value) || (weight && !read_second_weight(c, i, value)))
             return ERROR(err, ERR_SETTINGS, "cannot read %s '%.200s' (%s): expected %s", rows[i].key, value, where, what_may_be(i, may_be, sizeof may_be));
         c->given[i] = 1;
         return ERR_OK;

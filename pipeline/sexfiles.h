@@ -33,6 +33,7 @@ enum sex_catalog_type { SEX_CATALOG_NONE, SEX_CATALOG_ASCII, SEX_CATALOG_ASCII_H
 enum sex_thresh_type { SEX_THRESH_RELATIVE, SEX_THRESH_ABSOLUTE };
 enum sex_mask_type { SEX_MASK_NONE, SEX_MASK_BLANK, SEX_MASK_CORRECT };
 enum sex_weight_type { SEX_WEIGHT_NONE, SEX_WEIGHT_BACKGROUND, SEX_WEIGHT_MAP_RMS, SEX_WEIGHT_MAP_VAR, SEX_WEIGHT_MAP_WEIGHT };
+enum sex_flag_type { SEX_FLAG_OR, SEX_FLAG_AND, SEX_FLAG_MIN, SEX_FLAG_MAX, SEX_FLAG_MOST };
 enum sex_back_type { SEX_BACK_AUTO, SEX_BACK_MANUAL };
 enum sex_verbose { SEX_QUIET, SEX_NORMAL, SEX_FULL };
 
@@ -55,6 +56,8 @@ enum sex_verbose { SEX_QUIET, SEX_NORMAL, SEX_FULL };
     X(MASK_TYPE, CHOICE, mask_type, "CORRECT")               \
     X(WEIGHT_TYPE, CHOICE, weight_type, "NONE")              \
     X(WEIGHT_IMAGE, WORD, weight_image, "weight.fits")       \
+    X(FLAG_IMAGE, WORD, flag_image, "")                      \
+    X(FLAG_TYPE, CHOICE, flag_type, "OR")                    \
     X(WEIGHT_GAIN, BOOL, weight_gain, "Y")                   \
     X(WEIGHT_THRESH, REALS, weight_thresh, "")               \
     X(PHOT_APERTURES, REALS, phot_apertures, "5")            \
@@ -80,9 +83,11 @@ enum sex_verbose { SEX_QUIET, SEX_NORMAL, SEX_FULL };
     X(VERBOSE_TYPE, CHOICE, verbose_type, "NORMAL")
 
 struct sex_config {
-    char catalog_name[512], parameters_name[512], filter_name[512], weight_image[512], starnnw_name[512];
+    char catalog_name[512], parameters_name[512], filter_name[512], weight_image[512], flag_image[512], starnnw_name[512];
+    char weight_image2[512];  /* of the measured image in dual-image mode: second words of WEIGHT_IMAGE and WEIGHT_TYPE */
+    int weight_type2;
     char satur_key[80], gain_key[80];
-    int catalog_type, thresh_type, mask_type, weight_type, back_type, verbose_type; /* the enums above */
+    int catalog_type, thresh_type, mask_type, weight_type, flag_type, back_type, verbose_type; /* the enums above */
     int detect_minarea, detect_maxarea, deblend_nthresh;
     bool filter, clean, weight_gain;
     double deblend_mincont, clean_param, satur_level, mag_zeropoint, gain, pixel_scale, seeing_fwhm, back_filtthresh;

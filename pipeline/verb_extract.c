@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "common/arena.h"
 #include "common/cli.h"
@@ -96,19 +97,70 @@ static enum err load_options(struct run *r, struct error *err)
 
 /* ---- input ------------------------------------------------------------------------------------------------------ */
 
-static enum err load_weight(struct run *r, struct error *err)
+static enum err load_weight(struct extract_options *o, const char *path, struct error *err)
 {
-    if (r->options.noise != NOISE_RMS && r->options.noise != NOISE_VARIANCE_MAP && r->options.noise != NOISE_WEIGHT) return ERR_OK;
+    if (o->noise != NOISE_RMS && o->noise != NOISE_VARIANCE_MAP && o->noise != NOISE_WEIGHT) return ERR_OK;
     struct frame w;
     frame_init(&w);
-    enum err e = frameio_read_image(r->sex.weight_image, 0, &w, err);
+    enum err e = frameio_read_image(path, 0, &w, err);
     if (!e) {
-        r->options.weight = w.sci;
-        r->options.weight_nx = w.nx;
-        r->options.weight_ny = w.ny;
+        o->weight = w.sci;
+        o->weight_nx = w.nx;
+        o->weight_ny = w.ny;
         w.sci = NULL;
     }
     frame_release(&w);
+    return e;
+}
+
+/* "DETECTION,MEASURED": two images, unless a file has that very name. Returned: false for one image. */
+static bool split_operand(const char *operand, char *first, const char **second)
+{
+    const char *comma = strchr(operand, ',');
+    if (!comma || !comma[1] || comma - operand >= 4096 || access(operand, F_OK) == 0) return false;
+    snprintf(first, 4096, "%.*s", (int)(comma - operand), operand);
+    *second = comma + 1;
+    return true;
+}
+
+/* Dual-image mode: the first image is detected in, with the first words of the weight keys. */
+static enum err extract_two(struct run *r, const char *detection, const char *measured, struct error *err)
+{
+    struct frame other;
+    struct skycoord *sky = NULL;
+    struct extract_options how = r->options; /* what it owns stays the options' */
+    how.weight = NULL;
+    frame_init(&other);
+    if (r->options.matched) {
+        ERROR(err, ERR_UNSUPPORTED, "two images are taken with Source Extractor's choices alone");
+        error_hint(err, "add -c FILE.sex");
+        return ERR_UNSUPPORTED;
+    }
+    extract_options_noise(&r->options, r->sex.weight_type2);
+    enum err e = image_open(detection, r->hdu, &other, &sky, err);
+    if (!e) e = load_weight(&how, r->sex.weight_image, err);
+    if (!e) e = load_weight(&r->options, r->sex.weight_image2, err);
+    if (!e) e = image_open(measured, r->hdu, &r->frame, &r->sky, err);
+    if (!e) e = extract_dual(&other, &how, &r->frame, r->sky, &r->options, &r->detections, &r->scene, err);
+    free(how.weight);
+    skycoord_free(sky);
+    frame_release(&other);
+    return e;
+}
+
+static enum err apply_flags(struct run *r, struct error *err)
+{
+    struct frame f;
+    frame_init(&f);
+    if (!r->drop_in || !r->sex.given[SEX_FLAG_IMAGE] || !r->sex.flag_image[0]) return ERR_OK;
+    enum err e = frameio_read_image(r->sex.flag_image, 0, &f, err);
+    if (!e && (f.nx != r->frame.nx || f.ny != r->frame.ny)) e = ERROR(err, ERR_SHAPE, "the flag image '%s' has another size than the image", r->sex.flag_image);
+    int32_t *flag = e ? NULL : mem_array((size_t)frame_npix(&f), sizeof *flag);
+    if (!e && !flag) e = ERROR(err, ERR_NOMEM, "no memory for the flag image");
+    for (int64_t i = 0; !e && i < frame_npix(&f); i++) flag[i] = f.sci[i] > -2e9f && f.sci[i] < 2e9f ? (int32_t)f.sci[i] : 0;
+    if (!e) extract_flag_image(&r->scene.objects, flag, f.nx, r->sex.flag_type, &r->options, &r->detections);
+    free(flag);
+    frame_release(&f);
     return e;
 }
 
@@ -230,10 +282,14 @@ static void tell_filter(const struct run *r)
 static enum err extract_one(struct run *r, const char *path, struct error *err)
 {
     double start = clock_seconds();
-    enum err e = image_open(path, r->hdu, &r->frame, &r->sky, err);
-    if (!e) e = load_weight(r, err);
+    char detection[4096];
+    const char *measured;
+    bool two = split_operand(path, detection, &measured);
+    enum err e = two ? extract_two(r, detection, measured, err) : image_open(path, r->hdu, &r->frame, &r->sky, err);
+    if (!e && !two) e = load_weight(&r->options, r->sex.weight_image, err);
     tell_stage("read", 1e3 * (clock_seconds() - start));
-    if (!e) e = extract_frame_scene(&r->frame, true, r->sky, &r->options, &r->detections, r->drop_in ? NULL : &r->quality, &r->scene, err);
+    if (!e && !two) e = extract_frame_scene(&r->frame, true, r->sky, &r->options, &r->detections, r->drop_in ? NULL : &r->quality, &r->scene, err);
+    if (!e) e = apply_flags(r, err);
     tell_stage("background", r->scene.elapsed_ms.background);
     tell_stage("detect", r->scene.elapsed_ms.detect);
     tell_stage("measure", r->scene.elapsed_ms.measure);
@@ -286,7 +342,7 @@ static int run_verb(struct run *r, double start)
 
 int extract_main(int argc, char **argv)
 {
-    static const struct verb verb = {"extract", extract_main, "IMAGE -o CAT [-c FILE.sex] [--hdu N] [-KEY value]...",
+    static const struct verb verb = {"extract", extract_main, "IMAGE[,MEASURED] -o CAT [-c FILE.sex] [--hdu N] [-KEY value]...",
                                      "detect and measure the objects of a calibrated image"};
     double start = clock_seconds();
     struct run *r = calloc(1, sizeof *r);

@@ -52,7 +52,7 @@ struct job {
 
 /* One per thread. */
 struct worker {
-    struct stamp stamp;
+    struct stamp stamp, shape; /* shape: of the detection image in dual-image mode */
     double *scratch;
 };
 
@@ -145,9 +145,19 @@ static void put_basics(const struct job *j, int64_t i)
 /* Returned: the FWHM. */
 static float put_isophote(const struct job *j, int64_t i)
 {
-    const struct object *o = &j->objects->o[i];
-    struct isophote iso;
+    struct object copy = j->objects->o[i];
+    const struct object *o = &copy;
+    struct isophote iso, where;
+    if (j->opt->iso_threshold > 0.0) {
+        int64_t at = (int64_t)o->ypeak * j->view->nx + o->xpeak;
+        float sigma2 = j->view->sigma2 ? j->view->sigma2[at] : j->view->sigma2_const;
+        copy.threshold = (float)j->opt->iso_threshold * (j->opt->iso_in_sigma ? sqrtf(sigma2 > 0.0f ? sigma2 : j->view->sigma2_const) : 1.0f);
+    }
     shape_isophote(j->view, o, j->objects->pixels + o->first, &iso);
+    if (j->opt->shape) {
+        shape_isophote(j->opt->shape, o, j->objects->pixels + o->first, &where);
+        iso.errx2 = where.errx2, iso.erry2 = where.erry2, iso.errxy = where.errxy, iso.err_floor = where.err_floor;
+    }
     struct sums sum = {.flux = o->flux, .variance = iso.variance, .area = (double)o->npix};
     double error = flux_error(&sum, j->view);
     struct ellipse_shape e = shape_ellipse(iso.errx2, iso.erry2, iso.errxy, iso.err_floor);
@@ -217,13 +227,25 @@ static struct aperture aperture_of(const struct object *o, double k, double leas
     return a;
 }
 
+/* The stamp that tells how large apertures are: that of the image itself, or of the one that was detected in. */
+static enum err shape_stamp(const struct job *j, struct worker *w, int64_t i, const struct aperture *a, struct stamp **ret, struct error *err)
+{
+    *ret = &w->stamp;
+    if (!j->opt->shape) return ERR_OK;
+    const struct object *o = &j->objects->o[i];
+    *ret = &w->shape;
+    return stamp_load(&w->shape, j->opt->shape, (int32_t)(i + 1), j->opt->neighbours, o->x, o->y, fmin(a->hx, LARGEST_HALF), fmin(a->hy, LARGEST_HALF), err);
+}
+
 static enum err measure_auto(const struct job *j, struct worker *w, int64_t i, struct automatic *ret, uint16_t *flags, struct error *err)
 {
     const struct object *o = &j->objects->o[i];
     struct aperture a = aperture_of(o, KRON_REACH, j->opt->auto_diameter[0]);
     enum err e = need_box(j, w, i, a.hx, a.hy, flags, err);
+    struct stamp *shape;
+    if (!e) e = shape_stamp(j, w, i, &a, &shape, err);
     if (e) return e;
-    struct kron kr = kron_moment(&w->stamp, o->x, o->y, a.cxx, a.cyy, a.cxy, a.k);
+    struct kron kr = kron_moment(shape, o->x, o->y, a.cxx, a.cyy, a.cxy, a.k);
     double crowded = bad_fraction(&w->stamp, o->x, o->y, a.cxx, a.cyy, a.cxy, a.k, kr.area);
     bool leaves = box_leaves_image(j->view, o->x, o->y, a.hx, a.hy);
     ret->kron = kr.first > 0.0 && kr.flux > 0.0 ? fmax(j->opt->kron_factor * kr.first / kr.flux, j->opt->kron_min) : j->opt->kron_min;
@@ -251,8 +273,10 @@ static enum err measure_petro(const struct job *j, struct worker *w, int64_t i, 
     const struct object *o = &j->objects->o[i];
     struct aperture a = aperture_of(o, KRON_REACH, 0.0);
     enum err e = need_box(j, w, i, a.hx, a.hy, flags, err);
+    struct stamp *shape;
+    if (!e) e = shape_stamp(j, w, i, &a, &shape, err);
     if (e) return e;
-    double petro = j->opt->petro_factor * petrosian_radius(&w->stamp, o->x, o->y, a.cxx, a.cyy, a.cxy);
+    double petro = j->opt->petro_factor * petrosian_radius(shape, o->x, o->y, a.cxx, a.cyy, a.cxy);
     petro = fmax(petro, j->opt->petro_min);
     bool leaves = box_leaves_image(j->view, o->x, o->y, a.hx, a.hy);
     a = aperture_of(o, petro, 0.0);
@@ -435,6 +459,7 @@ static enum err measure_all(const struct job *j, struct error *err)
         struct worker w = {.scratch = j->background ? mem_array((size_t)background_scratch(j->background), sizeof(double)) : NULL};
         bool ready = !j->background || w.scratch;
         stamp_init(&w.stamp);
+        stamp_init(&w.shape);
 #pragma omp for schedule(dynamic, 32)
         for (int64_t i = 0; i < n; i++) {
             struct error mine = ERROR_INIT;
@@ -449,6 +474,7 @@ static enum err measure_all(const struct job *j, struct error *err)
             }
         }
         stamp_release(&w.stamp);
+        stamp_release(&w.shape);
         free(w.scratch);
     }
     if (status && err) *err = first;

@@ -8,6 +8,8 @@
 #ifndef NIGHTSHIFT_PROCESSORS_MEASURE_H
 #define NIGHTSHIFT_PROCESSORS_MEASURE_H
 
+#include <stdbool.h>
+
 #include "common/detections.h"
 #include "processors/background.h"
 #include "processors/objects.h"
@@ -30,6 +32,10 @@ struct measure_options {
     double pixel_scale, seeing;         /* arcsec */
     const struct star_network *network; /* NULL: the frame's own stellar locus */
     int vig_nx, vig_ny;
+    const struct image_view *shape;     /* dual-image mode: the image that was detected in. Kron and Petrosian radii and the
+                                           errors of barycentres come from it; NULL: from view. Borrowed */
+    double iso_threshold;               /* of ISOAREA, ISO0 .., FWHM and CLASS_STAR; 0: the object's own */
+    bool iso_in_sigma;                  /* iso_threshold is in units of view's sigma at the peak */
 };
 struct measure_options measure_options_default(void);
 /* Status: ERR_SETTINGS with the option that is out of range */
