@@ -139,7 +139,7 @@ def test_truncation_is_told_in_each_format(service, kind):
         said = headers["X-Overflow"]
         if said is None: # streamed: a trailer
             shown = subprocess.run(["curl", "-s", "-o", "/dev/null", "-D", "-", f"{service}{QUERY}{kind}&MAXREC={limit}"], capture_output=True, text=True).stdout
-            said = re.search(r"X-Overflow: (\w+)", shown.split("\r\n\r\n", 1)[1])[1]
+            said = re.search(r"X-Overflow: (\w+)", shown.replace("\r", ""))[1]
         assert said == str(cut).lower()
         if "votable" in kind:
             assert (b'value="OVERFLOW"' in body) == cut
