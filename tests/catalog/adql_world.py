@@ -60,25 +60,25 @@ def polygon_area(vertices):
 
 
 def in_polygon(vertices, lon, lat):
-    """Does the outline wind around the position, in its own sense?"""
+    """Does the outline wind around the position (or each of an array), in its own sense?"""
     p, v, total = vector(lon, lat), [vector(*q) for q in vertices], L(0)
     for i in range(len(v)):
         turn = bearing(p, v[(i + 1) % len(v)]) - bearing(p, v[i])
         total += (turn + PI) % (2 * PI) - PI
-    return bool(total * numpy.sign(polygon_area(vertices)) > PI)
+    return total * numpy.sign(polygon_area(vertices)) > PI
 
 
 def reached_from(vertices, inside, lon, lat):
     """Parity of the edges crossed on the arc from a point known to be inside: for polygons so large that the winding of the
     position and that of its antipode cancel."""
-    p, q, v, odd = vector(lon, lat), vector(*inside), [vector(*w) for w in vertices], False
+    p, q, v, odd = vector(lon, lat), vector(*inside), [vector(*w) for w in vertices], numpy.zeros(numpy.shape(lon), bool)
     n = cross(p, q)
     for i in range(len(v)):
         a, b = v[i], v[(i + 1) % len(v)]
         m = cross(a, b)
         sides = dot(n, a) > 0, dot(n, b) > 0, dot(m, p) > 0, dot(m, q) > 0
-        odd ^= bool(sides[0] != sides[1] and sides[2] != sides[3] and sides[0] != sides[2])
-    return not odd
+        odd = odd ^ ((sides[0] != sides[1]) & (sides[2] != sides[3]) & (sides[0] != sides[2]))
+    return ~odd
 
 
 def edge_gap(vertices, lon, lat):
@@ -89,7 +89,7 @@ def edge_gap(vertices, lon, lat):
         n = cross(a, b)
         size = numpy.sqrt(dot(n, n))
         if size:
-            best = min(best, float(abs(numpy.arcsin(dot(n, vector(lon, lat)) / size)) * 180 / PI))
+            best = numpy.minimum(best, abs(numpy.arcsin(dot(n, vector(lon, lat)) / size)) * 180 / PI)
     return best
 
 
