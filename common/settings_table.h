@@ -20,6 +20,10 @@ S(MASTER_MIN_FRAMES, "master.min_frames", "", SETTING_INT, "", "3", 1, 10000, SE
 S(MASTER_HOT_SIGMA, "master.hot_sigma", "", SETTING_DOUBLE, "sigma", "5", 1, 1000, SETTING_RESULT, "dark pixels above this are HOT")
 S(MASTER_LOW_FLAT, "master.low_flat", "", SETTING_DOUBLE, "", "0.2", 0, 1, SETTING_RESULT, "flat pixels below this are LOWFLAT")
 
+S(PREVIOUS_ACTION, "previous.action", "", SETTING_STRING, "warn|reject|off", "warn", 0, 0, 0, "when a new master differs from the one it follows")
+S(PREVIOUS_MOVED, "previous.max_moved", "", SETTING_DOUBLE, "", "0.05", 0, 1, 0, "fraction of its pixels that may have moved by more than 6 sigma")
+S(VALIDITY_DAYS, "validity.days", "", SETTING_DOUBLE, "d", "365", 0, 100000, 0, "days before the first and after the last input a master serves; 0: always")
+
 /* -- reduce ----------------------------------------------------------------------------------------------------- */
 S(OVERSCAN, "signature.overscan", "", SETTING_STRING, "row|median|polynomial|spline|none", "row", 0, 0, SETTING_RESULT, "level of the serial overscan: each row's clipped mean or median, or a curve along the rows")
 S(OVERSCAN_ORDER, "signature.overscan_order", "", SETTING_INT, "", "3", 0, 30, SETTING_RESULT, "degree of that polynomial, pieces of that spline")

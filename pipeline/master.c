@@ -107,6 +107,10 @@ static enum err read_info(const char *path, struct master_info *ret, struct erro
     c->nframes = small_int(&h, "NCOMBINE", 0);
     header_get_str(&h, KEY_BIAS_USED, m.bias_key, sizeof m.bias_key);
     header_get_double(&h, KEY_BIAS_SCALE, &m.bias_scale);
+    m.valid_from = -INFINITY;
+    m.valid_to = INFINITY;
+    header_get_double(&h, KEY_VALID_FROM, &m.valid_from);
+    header_get_double(&h, KEY_VALID_TO, &m.valid_to);
     read_gains(&h, &m);
     header_release(&h);
     if (c->kind == FRAME_UNKNOWN) return ERROR(err, ERR_UNSUPPORTED, "no master of this program: it has no card %s", KEY_MASTER_KIND);
@@ -189,8 +193,15 @@ int master_choose(const struct master_list *l, enum frame_type kind, const struc
         snprintf(why, 200, "no memory");
         return -1;
     }
-    for (int i = 0; i < l->n; i++) calibs[i] = l->v[i].calib;
-    int best = calib_choose(kind, exposure, calibs, l->n, why);
+    int n = 0, expired = 0;
+    for (int i = 0; i < l->n; i++) {
+        bool valid = !isfinite(exposure->mjd_mid) || (exposure->mjd_mid >= l->v[i].valid_from && exposure->mjd_mid <= l->v[i].valid_to);
+        if (valid) calibs[n++] = l->v[i].calib;
+        else expired += l->v[i].calib.kind == kind;
+    }
+    int best = calib_choose(kind, exposure, calibs, n, why);
+    if (best >= 0) best = calibs[best].id;
+    else if (expired && strlen(why) < 150) snprintf(why + strlen(why), 50, "; %d out of their time of validity", expired);
     free(calibs);
     return best;
 }

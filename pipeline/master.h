@@ -17,6 +17,11 @@
 
 #define KEY_MASTER_KIND "NSMASTER" /* bias, dark, flat                     */
 #define KEY_MASTER_KEY  "NSKEY"    /* SHA-256 of what it is made of        */
+#define KEY_VALID_FROM  "NSVALIDB" /* MJD UTC of the frames it serves      */
+#define KEY_VALID_TO    "NSVALIDE"
+#define KEY_PREVIOUS    "NSPREV"   /* master it was compared with          */
+#define KEY_MOVED       "NSPRVMOV"
+#define KEY_SHIFT       "NSPRVLEV"
 #define KEY_BIN_X       "NSBINX"
 #define KEY_BIN_Y       "NSBINY"
 #define KEY_BIAS_USED   "NSBIASK"  /* NSKEY of the bias subtracted in a dark ... */
@@ -32,6 +37,7 @@ struct master_info {
     char sum[DIGEST_HEX_SIZE];        /* SHA-256 of the file, "" until asked for */
     char bias_key[DIGEST_HEX_SIZE];   /* of the bias subtracted in it, "" if none */
     double bias_scale;
+    double valid_from, valid_to;      /* MJD UTC; infinite where the file says nothing */
     bool measured;                    /* gain and read noise were measured: they replace unknown ones */
     int namp;
     double gain_e_per_adu[AMPS_MAX], rdnoise_e[AMPS_MAX];

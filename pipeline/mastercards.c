@@ -122,6 +122,21 @@ static enum err history_of_inputs(struct header *h, const struct making *m)
     return code;
 }
 
+/* From the first to the last input, and validity.days around them. */
+static enum err validity_cards(struct header *h, const struct making *m)
+{
+    const struct calibration_group *g = m->group;
+    double first = INFINITY, last = -INFINITY, days = settings_double(g->settings, SET_VALIDITY_DAYS);
+    for (int i = 0; i < g->n; i++) {
+        if (g->frame[i].left_out[0] || !isfinite(g->frame[i].mjd)) continue;
+        first = fmin(first, g->frame[i].mjd);
+        last = fmax(last, g->frame[i].mjd);
+    }
+    if (!(days > 0) || !isfinite(first)) return ERR_OK;
+    enum err code = header_set_double(h, KEY_VALID_FROM, first - days, "[d] MJD UTC: valid for frames from");
+    return code ? code : header_set_double(h, KEY_VALID_TO, last + days, "[d] MJD UTC: valid for frames until");
+}
+
 static enum err master_cards(const struct making *m, struct header *h, struct error *err)
 {
     const struct exposure_meta *meta = m->meta;
@@ -143,6 +158,12 @@ static enum err master_cards(const struct making *m, struct header *h, struct er
     if (!code && isfinite(temp)) code = header_set_double(h, "CCD-TEMP", temp, "[degC] mean of the inputs");
     if (!code) code = header_set_int(h, "NCOMBINE", m->nkept, "frames stacked");
     if (!code) code = header_set_int(h, "NSREJECT", g->n - m->nkept, "frames left out");
+    if (!code) code = validity_cards(h, m);
+    if (!code && g->previous[0]) {
+        code = header_set_str(h, KEY_PREVIOUS, base_name(g->previous), "master compared with");
+        if (!code) code = header_set_double(h, KEY_MOVED, g->moved, "fraction of pixels moved by more than 6 sigma");
+        if (!code) code = header_set_double(h, KEY_SHIFT, g->shift, "median of this - that");
+    }
     if (!code && kind_is(m, FRAME_DARK) && m->used[0]) {
         code = header_set_str(h, KEY_BIAS_USED, m->used[0]->key, NULL);
         if (!code) code = header_set_double(h, KEY_BIAS_SCALE, m->mean_scale, "[1/s] times that bias was subtracted");

@@ -179,6 +179,7 @@ static enum err make_group(struct making *m, struct master_list *made, struct ma
     if (!code) code = making_pick_frames(m, err);
     if (!code) code = stack_group(m, err);
     if (!code) code = mark_bad_pixels(m, err);
+    if (!code) code = making_compare(m, known, err);
     if (!code) code = making_write(m, err);
     return code;
 }

@@ -33,6 +33,9 @@ struct calibration_group {
     bool gains_told;            /* a group of the same detector came before with the same numbers */
     char path[1024];
     int64_t clipped, hot, low, columns;
+    char previous[1024];        /* master it was compared with, "" if none */
+    double moved, shift;        /* fraction of the pixels that moved by more than 6 sigma; median of new - old */
+    bool previous_differs;      /* more of them than allowed */
     double seconds;
 };
 

@@ -3,6 +3,7 @@
  *     mastermake.c     the order of the work, choice of masters, stacking, bad pixels
  *     mastergain.c     unknown gains and read noises: where from, measured, shared
  *     masterframes.c   which frames go in, with what scale
+ *     masterprevious.c the new one beside the one it follows
  *     mastercards.c    what it is made of (the key), cards, the file                                                  */
 #ifndef NIGHTSHIFT_PIPELINE_MASTERMAKING_H
 #define NIGHTSHIFT_PIPELINE_MASTERMAKING_H
@@ -44,6 +45,10 @@ void making_share_gains(struct calibration_set *set, const struct calibration_gr
 /* masterframes.c */
 struct stack_job making_job(const struct making *m, int n, const struct stack_input *in);
 enum err making_pick_frames(struct making *m, struct error *err);
+
+/* masterprevious.c: how far the new planes are from the master in the folder that they follow; told in the group. ERR_HELD when the
+ * settings reject it */
+enum err making_compare(struct making *m, struct master_list *known, struct error *err);
 
 /* mastercards.c */
 enum err making_key(struct making *m, struct error *err);

@@ -152,6 +152,9 @@ static void tell_group(void *user, const struct calibration_group *g)
         return;
     }
     if (g->gains_measured && !g->gains_told) tell_gain(g);
+    if (g->previous_differs)
+        log_event(LOG_WARN, "the new master differs from the one it follows", LOG_STR("master", g->path), LOG_STR("previous", g->previous),
+                  LOG_DOUBLE("moved_percent", 100 * g->moved), LOG_DOUBLE("level_shift", g->shift));
     log_event(LOG_INFO, "master made", LOG_STR("master", g->path), LOG_STR("kind", kind), LOG_INT("ccd", g->meta->ccd),
               LOG_STR("filter", g->meta->filter), LOG_INT("frames", g->n), LOG_INT("values_clipped", g->clipped), LOG_INT("hot", g->hot),
               LOG_INT("lowflat", g->low), LOG_INT("bad_column_pieces", g->columns), LOG_DOUBLE("elapsed_ms", 1000 * g->seconds));
