@@ -166,6 +166,16 @@ bool db_is_broken(const struct db *db)
     return PQstatus(db->pg) != CONNECTION_OK;
 }
 
+/* An idle connection has nothing to say: what is readable is a farewell, or news that leaves it good. */
+bool db_went_away(struct db *db)
+{
+    struct pollfd p = {.fd = PQsocket(db->pg), .events = POLLIN};
+    if (p.fd < 0) return true;
+    while (poll(&p, 1, 0) > 0) /* the farewell first, then the end of the stream */
+        if (!PQconsumeInput(db->pg) || PQstatus(db->pg) == CONNECTION_BAD) return true;
+    return false;
+}
+
 enum err db_reopen(struct db *db, const char *url, struct error *err)
 {
     char *copy = strdup(url);

@@ -45,6 +45,7 @@ enum err db_url_ready(const struct settings *s, char **ret, struct error *err);
 void db_plan_once(struct db *db);
 
 bool db_is_broken(const struct db *db); /* the connection is gone: db_revive() or give up */
+bool db_went_away(struct db *db);       /* the same of one that was idle, by a look at its socket: costs nothing */
 /* Connect again, with pauses that double from 0.1 s to 3 s, for at most wait_s seconds. A transaction that was open is
  * rolled back by the server; one that was being committed may have been: callers must be able to ask again. */
 enum err db_revive(struct db *db, double wait_s, struct error *err);

@@ -104,7 +104,7 @@ enum err db_pool_take(struct db_pool *p, double wait_s, struct db **ret, struct 
     struct db *db = NULL;
     if (!claim(p, wait_s, &db)) return ERROR(err, ERR_DATABASE, "could not get a database connection: all %d are busy", p->size);
     enum err e = ERR_OK;
-    if (!db || db_is_broken(db)) e = connect_now(p, &db, err);
+    if (!db || db_is_broken(db) || db_went_away(db)) e = connect_now(p, &db, err);
     if (!e) {
         if (p->plan_once) db_plan_once(db);
         *ret = db;

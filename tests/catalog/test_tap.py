@@ -200,6 +200,15 @@ def test_postgres_restart_under_load_needs_no_manual_step(own_cluster, tmp_path)
         assert process.poll() is None
 
 
+def test_a_connection_that_died_while_idle_is_nobodys_error(base, filled):
+    query = "SELECT object_id FROM nightshift.object"
+    for _ in range(3):
+        assert tap.sync(base, query).status == 200
+        filled.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'nightshift%' AND datname = current_database()")
+        time.sleep(0.2)
+        assert tap.sync(base, query).status == 200
+
+
 # ---- clients ------------------------------------------------------------------------------------------------------------------------
 
 def stilts(*argv, code=0, timeout=300):
