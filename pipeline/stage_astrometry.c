@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/obstime.h"
 #include "common/products.h"
+#include "pipeline/blindsolve.h"
 #include "pipeline/stages.h"
 #include "pipeline/wcsmove.h"
 
@@ -146,6 +147,42 @@ static enum err write_residuals(const struct exposure *e, struct error *err)
     return code;
 }
 
+/* The header says neither where nor how large a pixel is. */
+static bool knows_nothing(const struct wcs_guess *g)
+{
+    return !g->header && !(isfinite(g->ra) && isfinite(g->dec) && g->scale_arcsec > 0);
+}
+
+/* A helper's guess in place of the header; the reference stars then judge it like any other. Where it finds nothing, or is not
+ * there, the frame stays unsolved and the log says why. */
+static enum err solve_blindly(struct exposure *e, const struct wcs_star *stars, int n, struct wcs_guess *guess, struct error *err)
+{
+    const struct settings *s = e->plan->settings;
+    struct blind_options o = {.program = settings_string(s, SET_ASTROMETRY_BLIND), .index = settings_string(s, SET_ASTROMETRY_INDEX),
+                              .seconds = (int)settings_int(s, SET_ASTROMETRY_BLIND_SECONDS)};
+    struct error why = ERROR_INIT;
+    struct header found;
+    struct skycoord *sky = NULL;
+    char folder[1024];
+    if (!o.program[0] || n < e->plan->astrometry.pairs_min) return ERR_OK;
+    header_init(&found);
+    snprintf(folder, sizeof folder, "%s/.attempts", e->out);
+    enum err code = blind_solve(stars, n, guess, &o, folder, &found, &why);
+    if (!code) code = skycoord_new(&found, &sky, &why);
+    if (!code) {
+        wcs_solution_release(&e->astrometry);
+        guess->header = sky;
+        code = wcs_solve(stars, n, &e->plan->refs->stars, guess, &e->plan->astrometry, &e->astrometry, err);
+    } else {
+        log_event(LOG_WARN, "no blind solution", LOG_STR("exposure", e->raw_path), LOG_STR("why", why.message));
+        snprintf(e->astrometry.reason, sizeof e->astrometry.reason, "%.150s", why.message);
+        code = code == ERR_NOMEM ? ERROR(err, code, "%s", why.message) : ERR_OK;
+    }
+    skycoord_free(sky);
+    header_release(&found);
+    return code;
+}
+
 enum err stage_astrometry(struct exposure *e, struct error *err)
 {
     const struct reference_file *refs = e->plan->refs;
@@ -154,7 +191,9 @@ enum err stage_astrometry(struct exposure *e, struct error *err)
     if (!stars) return ERROR(err, ERR_NOMEM, "no memory for %lld stars", (long long)e->detections.n);
     struct wcs_guess guess = {.header = e->sky, .ra = e->meta.ra_deg, .dec = e->meta.dec_deg, .scale_arcsec = e->meta.pixel_scale_arcsec,
                               .nx = e->frame.nx, .ny = e->frame.ny, .year = julian_year(e->meta.mjd_mid)};
-    enum err code = wcs_solve(stars, choose_stars(&e->detections, stars), &refs->stars, &guess, &e->plan->astrometry, &e->astrometry, err);
+    int n = choose_stars(&e->detections, stars);
+    enum err code = wcs_solve(stars, n, &refs->stars, &guess, &e->plan->astrometry, &e->astrometry, err);
+    if (!code && knows_nothing(&guess)) code = solve_blindly(e, stars, n, &guess, err);
     free(stars);
     if (!code) code = replace_coordinates(e, err);
     if (!code) code = cards(e, &e->frame.header, err);

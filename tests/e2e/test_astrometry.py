@@ -1,4 +1,5 @@
 """reduce --refs: headers that point wrong, the fitted coordinates and zero points against the simulator's truth."""
+import pathlib
 import shutil
 import warnings
 
@@ -101,3 +102,41 @@ def test_csv_and_votable_give_what_fits_gives(nightshift, sky, tmp_path):
         header = fits.getheader(products(out, "cal.fits.fz")[0], "SCI")
         found.append([header[k] for k in ("CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "ASTRRMS")])
     assert found[0] == found[1] == found[2]
+
+
+INDEX = pathlib.Path("/usr/share/astrometry/index-tycho2-10.littleendian.fits")
+
+
+@pytest.mark.skipif(not INDEX.exists() or not shutil.which("solve-field"), reason="NO solve-field OR NO TYCHO-2 INDEX HERE")
+def test_a_header_without_any_position_is_solved_blindly(nightshift, tmp_path):
+    """3.3 degrees of Tycho-2 stars as a wide-field camera sees them; the header has neither position nor scale."""
+    n, scale, centre = 1500, 8.0, (83.0, 5.0)
+    with open(INDEX, "rb") as raw, fits.open(INDEX) as f:
+        at = {hdu.columns.names[0]: hdu.fileinfo()["datLoc"] for hdu in f if hasattr(hdu, "columns")}
+        mag = np.array(f[-1].data["MAG_VT"])
+        raw.seek(at["kdtree_data_stars"])
+        unit = -1 + np.frombuffer(raw.read(12 * len(mag)), "<u4").reshape(-1, 3) / 2147483647.5
+    ra, dec = np.degrees(np.arctan2(unit[:, 1], unit[:, 0])) % 360, np.degrees(np.arcsin(unit[:, 2]))
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], centre, [n / 2, n / 2]
+    wcs.wcs.cd = scale / 3600 * np.array([[-0.8, 0.6], [0.6, 0.8]])
+    near = np.hypot((ra - centre[0]) * np.cos(np.radians(centre[1])), dec - centre[1]) < 3
+    x, y = wcs.all_world2pix(ra[near], dec[near], 0)
+    image = np.random.default_rng(1).normal(300, 10, (n, n))
+    gy, gx = np.mgrid[-8:9, -8:9]
+    for px, py, m in zip(x, y, mag[near]):
+        i, j = int(round(px)), int(round(py))
+        if 10 < i < n - 10 and 10 < j < n - 10:
+            image[j - 8:j + 9, i - 8:i + 9] += 10 ** (-0.4 * (m - 16)) / 9 * np.exp(-((gx - px + i) ** 2 + (gy - py + j) ** 2) / 4.5)
+    header = fits.Header({"IMAGETYP": "LIGHT", "EXPTIME": 10.0, "DATE-OBS": "2020-01-01T03:00:00", "GAIN": 1.0, "RDNOISE": 3.0, "FILTER": "V", "LONG-OBS": 0.0})
+    fits.PrimaryHDU(np.clip(image, 0, 60000).astype("u2"), header).writeto(tmp_path / "wide.fits")
+    options = ["--refs", INDEX, "--without", "bias,dark,flat", "--cosmic-reject", "false"]
+    nightshift("reduce", tmp_path / "wide.fits", "--out", tmp_path / "out", *options, code=0)
+    got = fits.getheader(products(tmp_path / "out", "cal.fits.fz")[0], "SCI")
+    assert got["ASTRSTAT"] == "good" and got["ASTRNREF"] > 40, got.get("ASTRWHY")
+    u, v = WCS(got).all_world2pix(ra[near], dec[near], 0)
+    inside = (x > 0) & (y > 0) & (x < n) & (y < n)
+    assert np.hypot(u - x, v - y)[inside].max() < 0.3
+    nightshift("reduce", tmp_path / "wide.fits", "--out", tmp_path / "no", *options, "--astrometry-blind", "no-such-solver", code=0)
+    got = fits.getheader(products(tmp_path / "no", "cal.fits.fz")[0], "SCI")
+    assert got["ASTRSTAT"] == "failed" and "no-such-solver" in got["ASTRWHY"]
