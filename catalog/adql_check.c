@@ -247,6 +247,8 @@ static enum err check_call(struct adql_context *c, struct adql_scope *scope, str
         if (n->args[i]->kind != NODE_STAR) e = check_argument(c, n->function, n->args[i], i);
     if (!e) e = call_type(c, n);
     if (!e) call_meta(n);
+    if (!e && !strcmp(n->function->name, "IVO_HEALPIX_INDEX") && n->args[0]->kind == NODE_NUMBER && n->args[0]->whole <= HPX_ORDER)
+        n->index = adql_indexed(c, n->args[1], n->args[2]);
     return e;
 }
 
@@ -560,7 +562,7 @@ static bool same_refs(const struct adql_refs *a, const struct adql_refs *b)
     return true;
 }
 
-static bool same_expression(const struct adql_node *a, const struct adql_node *b)
+bool adql_same_expression(const struct adql_node *a, const struct adql_node *b)
 {
     if (!a || !b) return a == b;
     if (a->kind != b->kind || a->op != b->op || a->negated != b->negated || a->distinct != b->distinct || a->ignore_case != b->ignore_case ||
@@ -571,7 +573,7 @@ static bool same_expression(const struct adql_node *a, const struct adql_node *b
     if ((a->text || b->text) && (!a->text || !b->text || strcmp(a->text, b->text))) return false;
     if (a->number != b->number || a->cast != b->cast || a->cast_length != b->cast_length) return false;
     for (int i = 0; i < a->nargs; i++)
-        if (!same_expression(a->args[i], b->args[i])) return false;
+        if (!adql_same_expression(a->args[i], b->args[i])) return false;
     return true;
 }
 
@@ -580,7 +582,7 @@ static enum err check_grouped(struct adql_context *c, const struct adql_select *
 {
     if (!n || n->aggregate) return ERR_OK;
     for (int i = 0; i < s->ngroup; i++)
-        if (same_expression(s->group[i], n)) return ERR_OK;
+        if (adql_same_expression(s->group[i], n)) return ERR_OK;
     if (n->kind == NODE_COLUMN && n->refs.v[0].source->select == s) {
         ADQL_ERROR(c->err, c->query, n->at, "column '%.60s' is neither in GROUP BY nor in an aggregate", n->name[n->nname - 1].text);
         error_hint(c->err, "add it to GROUP BY, or take MIN, MAX, AVG ... of it");
@@ -758,7 +760,7 @@ static enum err check_order(struct adql_context *c, struct adql_query *q, struct
     if (!e && n->has_aggregate && !s->grouped) e = ADQL_ERROR(c->err, c->query, n->at, "an aggregate in ORDER BY of a query without groups");
     if (!e && s->grouped) e = check_grouped(c, s, n);
     for (int i = 0; !e && !o->position && i < s->nitem; i++)
-        if (same_expression(n, s->items[i].expr)) o->position = i + 1;
+        if (adql_same_expression(n, s->items[i].expr)) o->position = i + 1;
     if (!e && s->distinct && !o->position) {
         ADQL_ERROR(c->err, c->query, n->at, "with DISTINCT, ORDER BY takes columns of the select list");
         return ERR_USAGE;

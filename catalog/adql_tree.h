@@ -128,6 +128,7 @@ struct adql_node {
     bool aggregate, has_aggregate, is_volatile;
     struct adql_ranges *ranges;      /* NULL: none. Implied by this condition, so that `ranges AND this` is this */
     struct adql_near *near;
+    struct adql_source *index;       /* ivo_healpix_index() of a position whose hpx29 is stored there */
     struct hpx_polygon *polygon;     /* NODE_WITHIN */
     struct adql_node *condition;     /* NODE_SKY of CONTAINS, INTERSECTS: a NODE_WITHIN that says the same; NULL: none */
     int join;                        /* prelude that answers this condition, 1..; 0: none */
@@ -306,6 +307,8 @@ enum err adql_in_unit(struct adql_context *c, struct adql_node *n);
 enum err adql_sky_condition(struct adql_context *c, struct adql_node *n);
 /* The source whose index holds this point; NULL: none. */
 struct adql_source *adql_indexed(struct adql_context *c, const struct adql_node *lon, const struct adql_node *lat);
+
+bool adql_same_expression(const struct adql_node *a, const struct adql_node *b);
 
 /* Are all columns in n those of s, and is nothing in it that one row does not settle? */
 bool adql_only_of(const struct adql_node *n, const struct adql_source *s);

@@ -17,6 +17,8 @@ struct writer {
     size_t n, room;
     enum err e;
     bool inline_commons;     /* common tables written where they are used */
+    bool listed;             /* outside of WHERE and ON: hpx29 may not be grouped there, and an index would not help */
+    const struct adql_select *select;
     int inlined;
 };
 
@@ -195,8 +197,31 @@ static bool all_integers(const struct adql_node *n)
     return true;
 }
 
+static void write_hpx(struct writer *w, const struct adql_source *s)
+{
+    const char *name = s->query ? "h" : s->schema_table->columns[s->schema_table->hpx].name;
+    putf(w, "t%d.", s->number);
+    put_name(w, name, strlen(name));
+}
+
+/* In a select with groups hpx29 itself is out of reach, unless just this expression is grouped by. */
+static bool stored_pixel(const struct writer *w, const struct adql_node *n)
+{
+    if (!n->index) return false;
+    if (!w->listed || !w->select || !w->select->grouped) return true;
+    for (int i = 0; i < w->select->ngroup; i++)
+        if (adql_same_expression(w->select->group[i], n)) return true;
+    return false;
+}
+
 static void write_call(struct writer *w, const struct adql_node *n)
 {
+    if (stored_pixel(w, n)) {
+        put(w, "(");
+        write_hpx(w, n->index);
+        putf(w, " >> %d)", 2 * (HPX_ORDER - (int)n->args[0]->whole));
+        return;
+    }
     const struct adql_function *f = n->function;
     const char *p = f->sql_integer && all_integers(n) ? f->sql_integer : f->sql;
     for (; *p; p++) {
@@ -379,13 +404,6 @@ static void write_within(struct writer *w, const struct adql_node *n)
     put(w, " - ");
     write_double(w, n->args[4]);
     put(w, " <= 0)");
-}
-
-static void write_hpx(struct writer *w, const struct adql_source *s)
-{
-    const char *name = s->query ? "h" : s->schema_table->columns[s->schema_table->hpx].name;
-    putf(w, "t%d.", s->number);
-    put_name(w, name, strlen(name));
 }
 
 static void write_ranges(struct writer *w, const struct adql_ranges *r)
@@ -574,9 +592,9 @@ static void write_plain(struct writer *w, const struct adql_node *n)
 
 static void write_node(struct writer *w, const struct adql_node *n)
 {
-    bool more = n->ranges || n->join;
+    bool ranges = n->ranges && !w->listed, more = ranges || n->join;
     if (more) put(w, "(");
-    if (n->ranges) write_ranges(w, n->ranges);
+    if (ranges) write_ranges(w, n->ranges);
     if (n->join) write_join(w, n->join);
     write_plain(w, n);
     if (more) put(w, ")");
@@ -676,7 +694,10 @@ static void write_items(struct writer *w, const struct adql_select *s, const str
 
 static void write_select(struct writer *w, const struct adql_select *s, const struct adql_query *q, bool outermost)
 {
+    w->select = s;
+    w->listed = true;
     write_items(w, s, q, outermost);
+    w->listed = false;
     put(w, " FROM ");
     for (int i = 0; i < s->nfrom; i++) {
         if (i) put(w, " CROSS JOIN ");
@@ -686,6 +707,7 @@ static void write_select(struct writer *w, const struct adql_select *s, const st
         put(w, " WHERE ");
         write_node(w, s->where);
     }
+    w->listed = true;
     for (int i = 0; i < s->ngroup; i++) {
         put(w, i ? ", " : " GROUP BY ");
         if (s->group_position[i]) putf(w, "%d", s->group_position[i]);
@@ -732,6 +754,8 @@ static void write_order(struct writer *w, const struct adql_query *q)
 
 static void write_query(struct writer *w, const struct adql_query *q, bool outermost)
 {
+    bool listed = w->listed;
+    const struct adql_select *select = w->select;
     for (int i = 0; i < q->ncommon && !w->inline_commons; i++) {
         putf(w, i ? ", q%d AS (" : "WITH q%d AS (", q->commons[i].number);
         write_query(w, q->commons[i].query, false);
@@ -739,7 +763,11 @@ static void write_query(struct writer *w, const struct adql_query *q, bool outer
     }
     if (q->ncommon && !w->inline_commons) put(w, " ");
     write_body(w, q->body, q, outermost);
+    w->listed = true;
+    w->select = q->body->select;
     write_order(w, q);
+    w->listed = listed;
+    w->select = select;
     int64_t limit = q->body->select ? q->body->select->top : -1, maxrec = w->c->opt->maxrec;
     if (outermost && maxrec >= 0 && (limit < 0 || limit > maxrec)) limit = maxrec + 1;
     if (limit >= 0) putf(w, " LIMIT %lld", (long long)limit);

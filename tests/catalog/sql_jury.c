@@ -40,7 +40,7 @@ static const char functions[] =
     "adql.intersects adql.area adql.centroid adql.coord1 adql.coord2";
 static const char types[] = "bool int2 int4 int8 float4 float8 text timestamptz varchar";
 static const char kinds[] = "AEXPR_OP AEXPR_IN AEXPR_LIKE AEXPR_ILIKE AEXPR_BETWEEN AEXPR_NOT_BETWEEN AEXPR_NULLIF";
-static const char operators[] = "+ - * / & | # ~ || = <> < <= > >= ~~ !~~ ~~* !~~* BETWEEN";
+static const char operators[] = "+ - * / & | # ~ >> || = <> < <= > >= ~~ !~~ ~~* !~~* BETWEEN";
 static const char forbidden[] = "intoClause lockingClause valuesLists windowClause groupDistinct lateral tablesample agg_within_group over func_variadic "
                                 "recursive ctematerialized_never";
 

@@ -271,6 +271,28 @@ def test_healpix_function_is_the_index(world):
     assert world.one("SELECT COUNT(*) FROM TAP_UPLOAD.sky WHERE ivo_healpix_index(29, ra, dec) = hpx29") == len(positions(world))
 
 
+def test_healpix_of_an_indexed_position_is_read(world):
+    fast, slow = "ivo_healpix_index(4, ra, dec)", "ivo_healpix_index(4, ra + 0, dec)"
+    assert '"hpx29" >> 50' in world.ask(f"SELECT {fast} FROM TAP_UPLOAD.sky")["sql"]
+    for form in ("SELECT {0}, COUNT(*) AS n FROM TAP_UPLOAD.sky WHERE ra < 400 GROUP BY {0} ORDER BY 1", "SELECT {0} AS h FROM TAP_UPLOAD.sky WHERE ra < 400 ORDER BY h, id",
+                 "SELECT id FROM TAP_UPLOAD.sky WHERE {0} BETWEEN 100 AND 900 ORDER BY id", "SELECT q.h, COUNT(*) FROM (SELECT {0} AS h FROM TAP_UPLOAD.sky WHERE ra < 400) AS q GROUP BY q.h ORDER BY q.h",
+                 "SELECT {0} + 1 AS h, MAX(id) FROM TAP_UPLOAD.sky WHERE ra < 400 GROUP BY {0} HAVING {0} > 50 ORDER BY {0}"):
+        assert world.run(form.format(fast)) == world.run(form.format(slow)) != []
+    assert len(world.run(f"SELECT ra, dec, {fast} FROM TAP_UPLOAD.sky GROUP BY ra, dec")) > 1400
+
+
+@pytest.mark.parametrize("query", [
+    "SELECT ra, dec, CONTAINS(POINT(ra,dec),CIRCLE(10,20,5)), COUNT(*) FROM TAP_UPLOAD.sky GROUP BY ra, dec HAVING 1=CONTAINS(POINT(ra,dec),CIRCLE(10,20,5))",
+    "SELECT ra, dec, 1, COUNT(*) FROM TAP_UPLOAD.sky WHERE 1=CONTAINS(POINT(ra,dec),CIRCLE(10,20,5)) GROUP BY ra, dec ORDER BY CASE WHEN DISTANCE(POINT(ra,dec),POINT(10,20)) < 1 THEN 1 ELSE 2 END",
+    "SELECT ra, dec, MAX(CONTAINS(POINT(ra,dec),CIRCLE(10,20,5))), COUNT(*) FROM TAP_UPLOAD.sky GROUP BY ra, dec HAVING MAX(CASE WHEN DISTANCE(10,20,ra,dec) <= 5 THEN 1 ELSE 0 END) = 1"])
+def test_conditions_on_groups(world, query):
+    """hpx29 is not among the columns grouped by."""
+    sure, maybe = brute_cone(world, 10, 20, 5)
+    where = {p[0]: p[1:] for p in positions(world)}
+    rows = world.run(query)
+    assert {r[:2] for r in rows} == {where[i] for i in sure} and not maybe and {r[2] for r in rows} == {1}
+
+
 def test_regions_of_a_column(world):
     rows = world.run("SELECT fid, CONTAINS(POINT(ra,dec), region), id FROM TAP_UPLOAD.field, TAP_UPLOAD.sky WHERE id < 300")
     fields, sky = {f[0]: f for f in world.rows["field"]}, {s[0]: s for s in world.rows["sky"]}
