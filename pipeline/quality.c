@@ -34,7 +34,7 @@ struct quality_limits quality_limits_of(const struct settings *s)
 
 void quality_init(struct quality *q)
 {
-    *q = (struct quality){0};
+    *q = (struct quality){.cosmic_pixels = -1};
     q->sky = q->sky_sigma = q->seeing_px = q->seeing_arcsec = q->ellipticity = q->depth_flux = q->depth_mag = NAN;
     q->scale_arcsec = q->astrom_rms_arcsec = q->astrom_rms_px = q->magzero = q->magzero_err = q->magzero_rms = NAN;
 }
@@ -70,6 +70,7 @@ enum err quality_of_planes(const struct frame *f, struct quality *q, struct erro
 
 void quality_of_cards(const struct header *h, struct quality *q)
 {
+    header_get_int(h, KEY_COSMIC_PIXELS, &q->cosmic_pixels);
     header_get_str(h, KEY_ASTROM_STATUS, q->astrom_status, sizeof q->astrom_status);
     if (q->astrom_status[0]) {
         header_get_double(h, KEY_ASTROM_RMS, &q->astrom_rms_arcsec);
@@ -173,11 +174,12 @@ static json_t *text_of(const char *s)
     return j ? j : json_null();
 }
 
-/* What the sky told: null where no reference stars were asked. */
+/* What the cards of the stages told: null where a stage was not asked. */
 static json_t *calibration_json(const struct quality *q)
 {
     bool solved = q->astrom_status[0] != 0, zero = isfinite(q->magzero);
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "astrom_status", solved ? text_of(q->astrom_status) : json_null(),
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "cosmic_pixels",
+                     q->cosmic_pixels < 0 ? json_null() : json_integer((json_int_t)q->cosmic_pixels), "astrom_status", solved ? text_of(q->astrom_status) : json_null(),
                      "astrom_rms_arcsec", real_or_null(q->astrom_rms_arcsec), "astrom_rms_pixel", real_or_null(q->astrom_rms_px),
                      "astrom_stars", solved ? json_integer((json_int_t)q->astrom_stars) : json_null(), "magzero", real_or_null(q->magzero),
                      "magzero_err", real_or_null(q->magzero_err), "magzero_rms", real_or_null(q->magzero_rms),

@@ -21,6 +21,7 @@ struct quality {
     double depth_mag;              /* the same in instrumental magnitudes of 1 electron/s */
     double masked, saturated;      /* fractions of the pixels */
     int64_t objects, stars;
+    int64_t cosmic_pixels;         /* hit by cosmic rays, -1: not looked for */
     char astrom_status[16];        /* good, doubt, failed; "": no reference stars were asked */
     double astrom_rms_arcsec, astrom_rms_px;
     int64_t astrom_stars;

@@ -1,10 +1,10 @@
 /* The stages of reduce, in order: a new step is one row of the table in stages.c and one processor.
  *
- *     read -> signature -> background -> detect -> measure -> psf -> catalogue -> quality -> write
+ *     read -> signature -> cosmic -> streak -> background -> detect -> measure -> psf -> astrometry -> catalogue -> zeropoint
+ *          -> quality -> write
  *
- * Where a new one goes: what mends pixels (cosmic rays, streaks) after signature; what finds the stars for a PSF and fits it
- * after background, before detect; photometry with the PSF after measure; astrometry after that; catalogue writes the sky
- * columns with e->sky as it then is and gives the pixels back; the zero point follows it.
+ * Where a new one goes: what mends pixels after signature; what needs the pixels before catalogue, which writes the sky
+ * columns with e->sky as it then is and gives the pixels back; what needs columns of the sky after it.
  *
  * Each row says what it needs and what it makes; the table is checked when it is walked, so that a row in the wrong place is
  * found by the first test.                                                                                           */
