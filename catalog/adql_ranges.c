@@ -88,7 +88,8 @@ static enum err make_table(struct db *db, const struct adql_prelude *p, const st
 
 enum err adql_prepare(struct db *db, const struct adql_result *r, int64_t max_circles, struct error *err)
 {
-    enum err e = ERR_OK;
+    /* The planner cannot guess how few rows a range holds; compiling a plan for millions would take longer than the query. */
+    enum err e = r->nprelude ? db_exec(db, "SET LOCAL jit = off", err) : ERR_OK;
     for (int i = 0; i < r->nprelude && !e; i++) {
         struct circles all = {.max = max_circles > 0 ? max_circles : CIRCLES_MAX};
         size_t room = strlen(r->preludes[i].read) + 64;
