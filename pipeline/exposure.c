@@ -110,6 +110,7 @@ enum err exposure_plan_load(struct exposure_plan *p, struct error *err)
     code = load_bands(p, err);
     if (!code) code = extract_options_from_settings(&p->extract, p->settings, err);
     p->extract.correct_apertures = settings_bool(p->settings, SET_PHOT_APERTURE_CORRECTION);
+    if (!code) code = fringe_plan_load(p, err);
     if (!code) code = streak_options_from_settings(p->settings, &p->streak, err);
     if (!code) code = cosmic_options_from_settings(p->settings, &p->cosmic, err);
     if (!code) code = defects_from_settings(p->settings, p->nx, p->ny, p->calibrate.mask, err);
@@ -124,6 +125,8 @@ void exposure_plan_unload(struct exposure_plan *p)
     if (!p->loaded) return;
     calibrate_plan_release(&p->calibrate);
     rawsignal_options_release(&p->signal);
+    free(p->fringe);
+    p->fringe = NULL;
     extract_options_release(&p->extract);
     p->loaded = false;
 }

@@ -33,6 +33,7 @@ struct exposure_plan {
     struct calibrate_plan calibrate;        /* valid while loaded */
     struct extract_options extract;         /* likewise */
     struct quality_limits limits;           /* likewise */
+    float *fringe;                          /* likewise; NULL: none given */
     struct cosmic_options cosmic;           /* likewise */
     struct streak_options streak;           /* likewise */
     struct rawsignal_options signal;        /* likewise */
@@ -40,6 +41,8 @@ struct exposure_plan {
     struct zeropoint_options zeropoint;     /* likewise */
 };
 
+/* stage_fringe.c: the illumination correction into the plan's flat, the fringe frame beside it. ERR_NO_CALIBRATION, of the files */
+enum err fringe_plan_load(struct exposure_plan *p, struct error *err);
 /* stage_cosmic.c, stage_streak.c. ERR_USAGE */
 enum err streak_options_from_settings(const struct settings *s, struct streak_options *ret, struct error *err);
 enum err cosmic_options_from_settings(const struct settings *s, struct cosmic_options *ret, struct error *err);

@@ -307,6 +307,7 @@ static enum err write_products(struct exposure *e, struct error *err)
 const struct stage reduce_stages[] = {
     {"read", 0, HAS_RAW, read_raw},
     {"signature", HAS_RAW, HAS_FRAME, remove_signature},
+    {"fringe", HAS_FRAME, 0, stage_fringe},
     {"cosmic", HAS_FRAME, 0, stage_cosmic},
     {"streak", HAS_FRAME, 0, stage_streak},
     {"background", HAS_FRAME, HAS_BACKGROUND, measure_background},

@@ -35,6 +35,7 @@ extern const struct stage reduce_stages[]; /* ends with a zero row */
 /* Rows with a file of their own. */
 enum err stage_astrometry(struct exposure *e, struct error *err); /* stage_astrometry.c: e->sky, coordinates of frame.header; e->astrometry */
 enum err stage_zeropoint(struct exposure *e, struct error *err);  /* stage_zeropoint.c: MAGZERO in both headers, MAG_ columns */
+enum err stage_fringe(struct exposure *e, struct error *err); /* stage_fringe.c: SCI without fringes, where the filter has them */
 enum err stage_cosmic(struct exposure *e, struct error *err); /* stage_cosmic.c: COSMIC, INTERPOLATED in MASK; e->cosmic */
 enum err stage_streak(struct exposure *e, struct error *err); /* stage_streak.c: STREAK in MASK; e->streaks */
 

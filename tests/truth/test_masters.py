@@ -79,3 +79,24 @@ def test_masters_serve_their_time(night, nightshift, tmp_path):
         f.writeto(tmp_path / path.name, checksum=True)
     result = nightshift("reduce", tmp_path / path.name, "--masters", night / "out/masters", "--out", tmp_path / "out", code=11)
     assert any("validity" in line for line in result.lines), result.err
+
+
+def test_illumination_and_fringes(night, nightshift, tmp_path):
+    """An image that doubles the flat halves the frame; fringes put into the frame are found and taken out; a missing one is refused."""
+    light = next((night / "raw").glob("*light.fits"))
+    side, seen = 512, {}
+    y, x = np.mgrid[0:side, 0:side]
+    pattern = np.sin(x / 9.0 + 0.5 * np.sin(y / 31.0)).astype("f4")
+    fits.writeto(tmp_path / "two.fits", np.full((side, side), 2, "f4"))
+    fits.writeto(tmp_path / "fringe.fits", pattern)
+    common = (light, "--masters", night / "out/masters", "--product-quantise", 0)
+    for name, options in {"plain": (), "half": ("--signature-illumination", tmp_path / "two.fits"),
+                          "fringe": ("--signature-fringe", tmp_path / "fringe.fits", "--signature-fringe_filters", "z,r")}.items():
+        nightshift("reduce", *common, "--out", tmp_path / name, *options, code=0)
+        seen[name] = fits.open(next((tmp_path / name).glob("2*/simcam/*_cal.fits.fz")))["SCI"]
+    good = np.abs(seen["plain"].data) > 1
+    assert np.median(seen["half"].data[good] / seen["plain"].data[good]) == pytest.approx(0.5, abs=1e-4)
+    assert seen["half"].header["NSILLUM"] is True and "NSFRINGE" not in seen["plain"].header
+    assert abs(seen["fringe"].header["NSFRINGE"]) < 1  # there are none: 13 electron per pixel / 512 / 0.7
+    refused = nightshift("reduce", *common, "--out", tmp_path / "none", "--signature-fringe_filters", "r", code=11)
+    assert any("fringe" in line for line in refused.lines)

@@ -4,6 +4,7 @@
 #include "common/stats.h"
 #include "processors/badpix.h"
 #include "processors/bleed.h"
+#include "processors/fringe.h"
 #include "processors/linearity.h"
 #include "processors/rawsignal.h"
 #include "tests/support/check.h"
@@ -193,6 +194,37 @@ static void test_badpix__defects_take_the_line_between_good_pixels(void **state)
     assert_true(n > NX + NY - 4);
 }
 
+static void test_fringe__scale_is_found_among_stars(void **state)
+{
+    (void)state;
+    enum { SIDE = 512 };
+    struct philox p;
+    float *sci = malloc(sizeof(float) * SIDE * SIDE), *pattern = malloc(sizeof(float) * SIDE * SIDE);
+    mask_t *mask = calloc(SIDE * SIDE, sizeof *mask);
+    double scale = 0;
+    philox_init(&p, 5, 0);
+    print_message("seed 5\n");
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++) {
+            int i = y * SIDE + x;
+            pattern[i] = (float)(sin(x / 9.0 + 0.5 * sin(y / 31.0)) * 0.02);
+            sci[i] = (float)(500 + 0.05 * x + 400 * pattern[i] + 22 * philox_normal(&p));
+            if (x % 90 < 5 && y % 70 < 5) sci[i] += 3000; /* stars */
+            if (x == 200) pattern[i] = NAN;
+            if (y == 300) mask[i] = MASK_BAD, sci[i] = 1e6f;
+        }
+    assert_int_equal(fringe_fit(sci, mask, pattern, SIDE, SIDE, &scale, NULL), ERR_OK);
+    assert_close(scale, 400, 20); /* 22 / sqrt(512 * 512) / 0.014 = 3; some more for the blocks left out */
+    fringe_remove(sci, pattern, SIDE * SIDE, scale);
+    assert_true(isfinite(sci[200]));
+    assert_int_equal(fringe_fit(sci, mask, pattern, SIDE, SIDE, &scale, NULL), ERR_OK);
+    assert_close(scale, 0, 10); /* 3 sigma of the fit; the clip is another one now */
+    for (int i = 0; i < SIDE * SIDE; i++) mask[i] = MASK_NO_DATA;
+    assert_int_equal(fringe_fit(sci, mask, pattern, SIDE, SIDE, &scale, NULL), ERR_OK);
+    assert_close(scale, 0, 0);
+    free(sci), free(pattern), free(mask);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +232,7 @@ int main(void)
         cmocka_unit_test(test_curve__smooths_clips_and_fills),
         cmocka_unit_test(test_rawsignal__crosstalk_follows_the_readout),
         cmocka_unit_test(test_rawsignal__parallel_overscan_takes_the_columns_level),
+        cmocka_unit_test(test_fringe__scale_is_found_among_stars),
         cmocka_unit_test(test_bleed__trails_and_their_ends),
         cmocka_unit_test(test_badpix__defects_take_the_line_between_good_pixels),
     };
