@@ -21,6 +21,7 @@
 #define RANGE_FWHM     0.75  /* and is looked for no farther than this */
 #define SATURATED_FWHM 3.0   /* radius fitted around saturated sources */
 #define TRUNCATED      0.1
+#define MODEL_ERROR    7e-4  /* of the flux: a PSF's total is not known better, stars have neighbours nobody sees */
 #define LEAST_WEIGHT   0.02  /* share of sum P^2 on usable pixels below which there is nothing to fit */
 
 static const struct psffit_kernels *kernels(void)
@@ -438,6 +439,8 @@ static double limited(double v, double most)
 static double move_members(const struct work *w, struct bench *t, const double *diagonal)
 {
     double largest = 0, step = 0.5 * w->model->fwhm, range = RANGE_FWHM * w->model->fwhm;
+    for (int i = 0; i < 3 * t->count; i++)
+        if (!isfinite(t->b[i])) return NAN;
     for (int p = 0; p < t->count; p++) {
         struct member *m = &t->m[p];
         double x = m->x + limited(t->b[3 * p + 1], step), y = m->y + limited(t->b[3 * p + 2], step);
@@ -511,7 +514,7 @@ static void tell_errors(const struct bench *t, int unknowns, int p, struct psffi
         psf_solve(t->a, unknowns, unknowns, c[i]);
     }
     bool held = t->m[p].hold || !(t->m[p].flux > 0);
-    s->fluxerr = (float)sqrt(c[0][3 * p]);
+    s->fluxerr = (float)hypot(sqrt(c[0][3 * p]), MODEL_ERROR * t->m[p].flux);
     s->var_x = held ? 0.0f : (float)c[1][3 * p + 1];
     s->var_y = held ? 0.0f : (float)c[2][3 * p + 2];
     s->cov_xy = held ? 0.0f : (float)c[1][3 * p + 2];
@@ -614,8 +617,7 @@ static void tell_member(const struct work *w, struct bench *t, int unknowns, int
     next->flux = m->flux;
     if (!(d.weight > LEAST_WEIGHT * d.all) || d.used < 4 || !steps) {
         tell_nothing(s);
-        next->flux = 0;
-        next->change = 0.0f;
+        *next = (struct state){m->x0, m->y0, 0, 0.0f};
         return;
     }
     tell_errors(t, unknowns, p, s);

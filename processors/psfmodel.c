@@ -174,6 +174,11 @@ static void blank(int from, int to, int ny, int stride, float *p)
 void psf_stamp(const struct psf_local *l, double dx, double dy, int i0, int i1, int j0, int j1, int stride, float *p, float *px, float *py)
 {
     const struct psf_model *m = l->model;
+    float *out[3] = {p, px, py};
+    if (!(fabs(dx) < 1e4 && fabs(dy) < 1e4)) { /* nowhere near, or nowhere: no light */
+        for (int k = 0; k < 3; k++) blank(0, stride, j1 - j0, stride, out[k]);
+        return;
+    }
     int kx = (int)floor(dx + 0.5), ky = (int)floor(dy + 0.5); /* a star off its pixel: the rectangle moves instead */
     dx -= kx, i0 -= kx, i1 -= kx;
     dy -= ky, j0 -= ky, j1 -= ky;
@@ -182,7 +187,6 @@ void psf_stamp(const struct psf_local *l, double dx, double dy, int i0, int i1, 
     int b0 = j0 < -reach ? -reach : j0, b1 = j1 > reach + 1 ? reach + 1 : j1;
     int start = i0 + (a0 - i0) / 8 * 8; /* whole vectors are written, then cut to size */
     bool cut = a0 > i0 || a1 < i1 || b0 > j0 || b1 < j1;
-    float *out[3] = {p, px, py};
     for (int k = 0; k < 3 && cut; k++) blank(0, stride, j1 - j0, stride, out[k]);
     if (a0 >= a1 || b0 >= b1) return;
     struct psf_query q = {.coef = l->coef, .over = m->over, .lane = m->lane, .pitch = m->pitch, .nx = a1 - start, .ny = b1 - b0, .stride = stride};

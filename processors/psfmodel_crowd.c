@@ -7,7 +7,7 @@
 #include "common/arena.h"
 #include "processors/psfmodel_internal.h"
 
-#define CROWDED     0.5  /* other objects on a star's stamp, on average, from which it is worth it */
+#define CROWDED     0.2  /* other objects on a star's stamp, on average, from which it is worth it */
 #define LIGHT_ERROR 0.03 /* of a neighbour's light that may be left or missing */
 
 /* Objects whose light may reach a star, the stars among them. *ret_other: how many per star are not the star. */

@@ -135,6 +135,9 @@ static double clamp(double v, double low, double high)
 /* Move flux, sky and place by a step that keeps the star in its stamp. */
 static void move_star(struct psf_sample *s, const double step[OWN])
 {
+    for (int k = 0; k < OWN; k++) /* absurd pixels give absurd steps: the star is left out */
+        if (!isfinite(step[k])) s->kept = false;
+    if (!s->kept) return;
     s->flux += step[0];
     s->sky += step[3];
     s->dx = clamp(s->dx + clamp(step[1], -0.5, 0.5), -1.5, 1.5);
@@ -162,6 +165,7 @@ static void refit_star(struct psf_local *l, const struct psf_samples *t, struct 
         }
         psf_solve(n.a, OWN, SLOPES_MAX, n.b);
         move_star(s, n.b);
+        if (!s->kept) return;
     }
     s->chi2 = n.chi2 / (double)(n.pixels - OWN);
     if (!(s->flux > 0) || fabs(s->dx) >= 1.5 || fabs(s->dy) >= 1.5) s->kept = false;
