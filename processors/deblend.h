@@ -36,7 +36,8 @@ enum err deblend_options_verify(const struct deblend_options *o, struct error *e
 struct deblend_part {
     int64_t n;          /* pixels */
     double x, y;        /* barycentre of the branch itself, without the outer pixels; NaN for an undivided component */
-    float snr, saddle;  /* with the matched filter: of its peak, of the highest saddle beside it (0: none) ... */
+    float snr, saddle;  /* with the matched filter: of its peak, of the highest saddle beside it (0: none), ... */
+    float excess;       /* ... of its peak less the light around it ... */
     int32_t xpeak, ypeak; /* ... and where the peak is */
     bool sharp;         /* sharper than the PSF: no object */
 };

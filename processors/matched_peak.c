@@ -135,7 +135,7 @@ bool matched_is_sharp(const struct detect_input *in, const struct detect_options
     const struct matched_kernel *k = &o->matched->kernel;
     cut(in, o, (float)noise->sigma, part->xpeak, part->ypeak, &w);
     mark_own(p, n, part->xpeak, part->ypeak, &w);
-    float own = matched_excess(in, o, noise, part->xpeak, part->ypeak, part->snr), even = part->snr - own;
+    float own = part->excess, even = part->snr - own;
     if (even < EVEN_LEAST) own = part->snr, even = 0;
     own = own > 0 ? own : 0;
     float level = even * (float)sqrt(k->norm2);

@@ -15,6 +15,7 @@ static const float RIPPLE = 0.02f;
 struct hill {
     int32_t parent, peak, part;
     bool source;              /* above the threshold, also without the light around it */
+    float excess;             /* S of the peak less the light around it; 0 below the threshold */
     float saddle;             /* the highest one it has stood at */
 };
 
@@ -161,7 +162,9 @@ static struct hill hill_of_peak(const struct splitter *s, const struct splitter_
 {
     struct hill h = {.parent = number, .peak = i, .part = NONE};
     float snr = s->snr[i];
-    if ((double)snr > rule->threshold) h.source = (double)rule->excess_of(rule->user, p[i].x, p[i].y, snr) > rule->excess * sqrt((double)s->noise2[i]);
+    if (!((double)snr > rule->threshold)) return h;
+    h.excess = rule->excess_of(rule->user, p[i].x, p[i].y, snr);
+    h.source = (double)h.excess > rule->excess * sqrt((double)s->noise2[i]);
     return h;
 }
 
@@ -231,7 +234,7 @@ static struct deblend_part part_of(const struct splitter *s, const struct hill *
     float here = s->snr[h->peak];
     return (struct deblend_part){.x = peak->x + top_of(snr_at(s, at - 1), here, snr_at(s, at + 1)),
                                  .y = peak->y + top_of(snr_at(s, at - box->wide), here, snr_at(s, at + box->wide)),
-                                 .snr = here, .saddle = h->saddle, .xpeak = peak->x, .ypeak = peak->y};
+                                 .snr = here, .saddle = h->saddle, .excess = h->excess, .xpeak = peak->x, .ypeak = peak->y};
 }
 
 /* Bring the pixels of each part together, in raster order; behind them those of a highest hill that is no source. */
