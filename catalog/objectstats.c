@@ -260,12 +260,12 @@ static enum err one_batch(struct db *db, struct stream *s, int batch, struct err
 {
     char sql[900];
     snprintf(sql, sizeof sql,
-             "COPY (SELECT a.object_id, a.mjd, a.dx::float8, a.dy::float8, e.filter, flux_njy(a.flux_auto, e.exptime_s, c.magzero),"
-             " flux_njy(a.fluxerr_auto, e.exptime_s, c.magzero), a.flags"
+             "COPY (SELECT a.object_id, a.mjd, a.dx::float8, a.dy::float8, c.filter, a.flux_auto * c.njy_per_electron,"
+             " a.fluxerr_auto * c.njy_per_electron, a.flags"
              " FROM touched t JOIN association a ON a.object_id = t.object_id"
              " JOIN ccd c ON c.exposure_id = det_exposure(a.det_id) AND c.ccd = det_ccd(a.det_id) AND c.recipe_id = a.recipe_id"
              " AND c.version = a.version AND c.published_at IS NOT NULL AND c.retired_at IS NULL"
-             " JOIN exposure e ON e.exposure_id = c.exposure_id WHERE t.batch = %d"
+             " WHERE t.batch = %d"
              " ORDER BY a.object_id, a.mjd, a.det_id, a.recipe_id, a.version) TO STDOUT BINARY", batch);
     s->next = 0;
     start_object(s);

@@ -81,6 +81,8 @@ static enum err store(struct job *j, const struct input *in, struct ingest_resul
     if (*c->list && claim) e = ERROR(err, ERR_UNSUPPORTED, "forced photometry is no image of a run");
     else if (*c->list) e = ingest_forced(&j->ingester, c, !j->staged, ret, err);
     else e = ingest_ccd(&j->ingester, c, claim, !j->staged, ret, err);
+    if (!e && ret->already && ret->rows != c->n)
+        log_event(LOG_WARN, "the file differs from what was stored from the same inputs; the first write stands", LOG_STR("file", in->file), LOG_INT("rows", c->n), LOG_INT("stored", ret->rows));
     if (!e && !*c->list && !j->no_associate && !(ret->already && ret->associated)) associate_now(j, c, ret);
     if (e) error_subject(err, in->file, 0);
     return e;

@@ -96,6 +96,15 @@ def test_the_same_again_changes_nothing(database, tmp_path):
     assert content(database) == before
 
 
+def test_other_floats_from_the_same_inputs_are_said_and_not_stored(database, tmp_path):
+    ra, dec = ldac.field(40)
+    database("ingest", ldac.write(tmp_path / "a_cat.fits", ra, dec), code=0)
+    before = content(database)
+    said = database("ingest", ldac.write(tmp_path / "a_cat.fits", ra[:30], dec[:30], seed=5), code=0)
+    assert "the first write stands" in said.err and "40 detections were stored before" in said.out
+    assert content(database) == before
+
+
 def test_other_masters_make_the_next_version_which_supersedes(database, tmp_path):
     a = ldac.write(tmp_path / "a_cat.fits", *ldac.field(50))
     b = ldac.write(tmp_path / "b_cat.fits", *ldac.field(60), flat="flat-2")
