@@ -369,13 +369,9 @@ enum err tap_jobs_start(struct tap *t, struct error *err)
     return t->clerk_runs ? ERR_OK : ERROR(err, ERR_NOMEM, "could not start a thread");
 }
 
-/* What runs is cancelled and goes back to the queue, for another server or the next start of this one. */
+/* What runs is cancelled by the watch and goes back to the queue, for another server or the next start of this one. */
 void tap_jobs_stop(struct tap *t)
 {
-    pthread_mutex_lock(&t->lock);
-    for (struct tap_run *r = t->runs; r; r = r->next)
-        if (*r->job) __atomic_store_n(&r->reason, TAP_CLIENT_GONE, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&t->lock);
     for (int i = 0; i < t->nworker; i++) pthread_join(t->workers[i], NULL);
     t->nworker = 0;
     if (t->clerk_runs) pthread_join(t->clerk, NULL);

@@ -14,11 +14,12 @@
 
 /* ---- the watch ----------------------------------------------------------------------------------------------------------- */
 
-static void look_after(struct tap_run *run, double now)
+static void look_after(const struct tap *t, struct tap_run *run, double now)
 {
     int reason = __atomic_load_n(&run->reason, __ATOMIC_RELAXED);
     if (reason == TAP_GOES_ON) {
-        if (run->request && http_client_gone(run->request)) reason = TAP_CLIENT_GONE;
+        bool job_stops = *run->job && tap_stopping(t); /* whoever else comes for a job that stops: it goes back to the queue */
+        if (job_stops || (run->request && http_client_gone(run->request))) reason = TAP_CLIENT_GONE;
         else if (now > run->started + run->limit_s) reason = TAP_TOO_LONG;
         else return;
         __atomic_store_n(&run->reason, reason, __ATOMIC_RELAXED);
@@ -37,7 +38,7 @@ static void *watch(void *user)
         pthread_mutex_lock(&t->lock);
         double now = clock_seconds();
         bool idle = !t->runs;
-        for (struct tap_run *r = t->runs; r; r = r->next) look_after(r, now);
+        for (struct tap_run *r = t->runs; r; r = r->next) look_after(t, r, now);
         bool end = __atomic_load_n(&t->over, __ATOMIC_RELAXED) && idle;
         pthread_mutex_unlock(&t->lock);
         if (end) return NULL;

@@ -315,8 +315,8 @@ static enum MHD_Result queue_whole(struct http_request *r)
     struct http_response *w = &r->response;
     guard_stage(r->connection, GUARD_ANSWER);
     if (w->fd >= 0) return queue_file(r);
-    struct MHD_Response *m = MHD_create_response_from_buffer(w->used, w->data ? w->data : (char *)"", MHD_RESPMEM_MUST_FREE);
-    if (!w->data) m = MHD_create_response_from_buffer(0, (char *)"", MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *m = w->data ? MHD_create_response_from_buffer(w->used, w->data, MHD_RESPMEM_MUST_FREE)
+                                     : MHD_create_response_from_buffer(0, (char *)"", MHD_RESPMEM_PERSISTENT);
     if (!m) return MHD_NO;
     w->data = NULL; /* MHD frees it now */
     w->used = w->capacity = 0;

@@ -214,7 +214,9 @@ def test_a_killed_servers_job_runs_again(filled, tmp_path):
         wait_for(lambda: backends(filled, "nightshift tap async") == 0, 5, "who lost its lease goes on")
 
 
-def test_a_stopping_server_gives_its_jobs_back(filled, tmp_path):
+def test_a_stopping_server_gives_its_jobs_back(new_database, tmp_path):
+    filled = new_database() # of its own: another server would take the job at once
+    fill(filled, POSITIONS, nested_pixel)
     options = ("--tap-folder", str(tmp_path / "jobs"))
     with killable(filled, tmp_path, *options) as (base, process):
         job = create(base, SLOW, PHASE="RUN").rsplit("/", 1)[1]
