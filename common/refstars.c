@@ -190,7 +190,8 @@ enum err refdata_set_text(struct refdata *d, int slot, const char *text, size_t 
         if (n) d->id[d->n - 1] = id_of(text, n);
         return ERR_OK;
     }
-    if (!n || (n == 4 && !strncasecmp(text, "null", 4)) || (n <= 4 && !strncasecmp(text + (n == 4), "nan", 3))) return ERR_OK;
+    bool nan = (n == 3 && !strncasecmp(text, "nan", 3)) || (n == 4 && (*text == '-' || *text == '+') && !strncasecmp(text + 1, "nan", 3));
+    if (!n || nan || (n == 4 && !strncasecmp(text, "null", 4))) return ERR_OK;
     snprintf(buf, sizeof buf, "%.*s", n < sizeof buf ? (int)n : (int)sizeof buf - 1, text);
     double v = strtod(buf, &end);
     if (end == buf || *end || n >= sizeof buf) {
