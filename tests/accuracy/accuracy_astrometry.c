@@ -471,7 +471,8 @@ int main(int argc, char **argv)
         else return 2;
     }
     bool good = grid < 1 || grid_table(grid, seed);
-    if (grid > 0) good &= real_table(seed) & time_full_frame(seed);
+    if (grid > 0) good &= real_table(seed);
+    if (grid > 0) good &= time_full_frame(seed);
     if (fields > 0) good &= stress_table(fields, seed, verbose);
     return !good;
 }
