@@ -192,6 +192,7 @@ static void start_in_data(struct votread *v, const char *name)
 
 static void start_in_cells(struct votread *v, const char *name)
 {
+    if (v->in_cell) return fail(v, ERR_CORRUPT, "a cell holds an element");
     if (!strcmp(name, "TR")) {
         v->cell = 0;
         v->row.used = 0;
