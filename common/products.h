@@ -26,6 +26,7 @@
 #define KEY_CROSSTALK  "NSXTALK"  /* T: crosstalk taken off                */
 #define KEY_LINEARITY  "NSLINEAR" /* T: counts made linear                 */
 #define KEY_MENDED     "NSMENDED" /* defects interpolated                  */
+#define KEY_DARK_SCALE "NSDRKSCL" /* dark times this for its temperature   */
 #define KEY_ILLUMINATION "NSILLUM" /* T: illumination correction of the flat */
 #define KEY_FRINGE     "NSFRINGE" /* times the fringe frame was subtracted */
 #define KEY_STREAKS    "NSSTREAK" /* satellite streaks masked              */

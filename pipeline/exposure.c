@@ -57,7 +57,7 @@ static enum err load_band(struct loader *l, struct exposure_plan *p, int64_t y0,
     }
     if (p->used[0] && p->used[1] && !strcmp(p->used[0]->key, p->used[1]->bias_key)) planes[1].bias_scale = p->used[1]->bias_scale;
     calibrate_plan_rows(&p->calibrate, y0, y1, p->used[0] ? &planes[0] : NULL, p->used[1] ? &planes[1] : NULL,
-                        p->used[2] ? &planes[2] : NULL, p->darktime_s, settings_double(p->settings, SET_MASTER_LOW_FLAT));
+                        p->used[2] ? &planes[2] : NULL, p->darktime_s * p->dark_scale, settings_double(p->settings, SET_MASTER_LOW_FLAT));
     return ERR_OK;
 }
 

@@ -1,6 +1,6 @@
 /* One CCD of one exposure on its way through the stages (stages.h), and the plan it shares with its like.
  *
- *     exposure_plan   what frames with the same masters and dark time have in common; loaded once, used by many
+ *     exposure_plan   what frames with the same masters, dark time and scale have in common; loaded once, used by many
  *     exposure        one frame in flight: opened, calibrated, judged, written, released
  *
  * Resume by product: a product that is there with the same recipe, raw checksum and masters is not made again.        */
@@ -26,7 +26,8 @@ struct exposure_plan {
     char recipe[DIGEST_HEX_SIZE];
     const struct master_info *used[MASTER_KINDS]; /* NULL: the step is skipped, as asked for */
     const struct reference_file *refs;      /* NULL: the coordinates of the header stay */
-    double darktime_s;
+    double darktime_s;                      /* times dark_scale: what the dark is multiplied with */
+    double dark_scale;                      /* for the CCD temperature; 1 unless the settings ask for it */
     int ccd, namp;
     int64_t nx, ny;
     bool loaded;

@@ -13,6 +13,7 @@
 #include "common/products.h"
 
 #define MASTERS_MAX 1000000
+#define DARK_SCALE_MOST 1000.0 /* temperatures so far apart are a header in error */
 
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
@@ -229,6 +230,24 @@ bool master_lend_gain(const struct master_info *m, struct exposure_meta *exposur
         }
     }
     return lent;
+}
+
+enum err master_dark_scale(const struct master_info *dark, double coefficient, double temp_c, double *ret, struct error *err)
+{
+    *ret = 1;
+    if (!dark || !(coefficient > 0)) return ERR_OK;
+    if (!isfinite(temp_c) || !isfinite(dark->calib.ccd_temp_c)) {
+        enum err code = ERROR(err, ERR_NO_CALIBRATION, "the dark cannot be scaled by temperature: %s says no CCD temperature",
+                              isfinite(temp_c) ? "the master dark" : "the frame");
+        error_hint(err, "name its keyword in the instrument file (header: ccd_temp), or set signature.dark_temperature_coefficient to 0");
+        return code;
+    }
+    double scale = exp(coefficient * (temp_c - dark->calib.ccd_temp_c));
+    if (!(scale <= DARK_SCALE_MOST))
+        return ERROR(err, ERR_NO_CALIBRATION, "a dark of %.1f degC cannot serve a frame of %.1f degC: its current would be multiplied by more than %g",
+                     dark->calib.ccd_temp_c, temp_c, DARK_SCALE_MOST);
+    *ret = scale;
+    return ERR_OK;
 }
 
 enum err master_sum(struct master_info *m, struct error *err)

@@ -62,6 +62,16 @@ bool master_lend_gain(const struct master_info *m, struct exposure_meta *exposur
 /* Has every amplifier a gain and a read noise? */
 bool gains_known(const struct exposure_meta *exposure);
 
+/* What a dark is multiplied with for a frame taken at another CCD temperature: exp(coefficient (temp_c - the dark's)); thermal
+ * generation doubles every 6 degrees or so (Widenhorn et al. 2002, Proc. SPIE 4669, 193), which an exponential follows over the
+ * few degrees a cooler wanders.
+ * Given:    dark         may be NULL: no dark, 1
+ *           coefficient  1/degC; 0: 1, whatever the temperatures
+ *           temp_c       of the frame, NaN unknown
+ * Status:   0; ERR_NO_CALIBRATION for a temperature that is not known, and for temperatures so far apart that the dark would be
+ *           multiplied by more than 1000 */
+enum err master_dark_scale(const struct master_info *dark, double coefficient, double temp_c, double *ret, struct error *err);
+
 /* SHA-256 of the file, worked out once. */
 enum err master_sum(struct master_info *m, struct error *err);
 

@@ -58,6 +58,12 @@ enum err making_key(struct making *m, struct error *err)
     digest_add_str(d, m->group->instrument_digest);
     add_settings(d, m->group->settings);
     rawsignal_digest(m->group->settings, d);
+    double coefficient = settings_double(m->group->settings, SET_DARK_TEMPERATURE);
+    if (m->used[1] && coefficient > 0) {
+        char line[80];
+        snprintf(line, sizeof line, "%s=%.17g", setting_name(SET_DARK_TEMPERATURE), coefficient);
+        digest_add_str(d, line);
+    }
     enum err code = add_inputs(d, m->group, "inputs", err);
     if (!code && m->gain_flats) code = add_inputs(d, m->gain_flats, "gain flats", err);
     if (!code && m->gain_biases) code = add_inputs(d, m->gain_biases, "gain biases", err);

@@ -129,6 +129,21 @@ static enum err too_few(const struct making *m, int n, int least, struct error *
     return code;
 }
 
+/* Seconds of dark to subtract from each frame, by temperature too where the settings ask for it. */
+static enum err list_frames(struct making *m, struct error *err)
+{
+    const struct calibration_group *g = m->group;
+    double scale = 1, coefficient = settings_double(g->settings, SET_DARK_TEMPERATURE);
+    enum err code = ERR_OK;
+    for (int i = 0; i < g->n && !code; i++) {
+        const struct calibration_frame *f = &g->frame[i];
+        code = master_dark_scale(m->used[1], coefficient, f->temp_c, &scale, err);
+        if (code) error_subject(err, f->path, 0);
+        m->in[i] = (struct stack_input){f->path, f->hdu, m->used[1] ? scale * seconds_of(f) : 0, 1};
+    }
+    return code;
+}
+
 /* Look at every frame, leave out those that do not belong, list the others with their scales. */
 enum err making_pick_frames(struct making *m, struct error *err)
 {
@@ -139,8 +154,7 @@ enum err making_pick_frames(struct making *m, struct error *err)
     double *work = calloc(2 * (size_t)g->n, sizeof *work);
     m->in = calloc((size_t)g->n, sizeof *m->in);
     enum err code = glance && work && m->in ? ERR_OK : ERROR(err, ERR_NOMEM, "no memory for %d frames", g->n);
-    for (int i = 0; i < g->n && !code; i++)
-        m->in[i] = (struct stack_input){g->frame[i].path, g->frame[i].hdu, m->used[1] ? seconds_of(&g->frame[i]) : 0, 1};
+    if (!code) code = list_frames(m, err);
     struct stack_job job = making_job(m, g->n, m->in);
     if (!code) code = glance_all(&job, glance, err);
     if (!code) {

@@ -88,7 +88,9 @@ static bool plan_serves(const struct exposure_plan *p, const struct instrument *
     if (p->ins != ins || p->ccd != m->ccd || p->namp != m->namp || p->nx != m->nx || p->ny != m->ny) return false;
     for (int k = 0; k < MASTER_KINDS; k++)
         if (p->used[k] != used[k]) return false;
-    return !used[1] || p->darktime_s == dark_seconds(m);
+    double scale;
+    if (master_dark_scale(used[1], settings_double(p->settings, SET_DARK_TEMPERATURE), m->ccd_temp_c, &scale, NULL)) return false;
+    return !used[1] || (p->darktime_s == dark_seconds(m) && p->dark_scale == scale);
 }
 
 static enum err add_plan(struct reduce_request *r, struct reduce_work *w, const struct instrument *ins, const struct exposure_meta *m,
@@ -98,6 +100,7 @@ static enum err add_plan(struct reduce_request *r, struct reduce_work *w, const 
     struct exposure_plan p = {.ins = ins, .refs = r->refs, .settings = settings_copy(r->settings), .darktime_s = dark_seconds(m), .ccd = m->ccd, .namp = m->namp, .nx = m->nx, .ny = m->ny};
     if (!p.settings) return ERROR(err, ERR_NOMEM, "no memory for settings");
     enum err code = instrument_apply_settings(ins, p.settings, err);
+    if (!code) code = master_dark_scale(used[1], settings_double(p.settings, SET_DARK_TEMPERATURE), m->ccd_temp_c, &p.dark_scale, err);
     if (code) {
         settings_free(p.settings);
         return code;

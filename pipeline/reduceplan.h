@@ -1,5 +1,5 @@
 /* What a `reduce` command will do, worked out before the first pixel is read: which CCDs of which files, with which masters,
- * and what is done already. Frames that share masters and dark time share a plan and are reduced one after the other.  */
+ * and what is done already. Frames that share masters, dark time and its scale share a plan and are reduced one after the other.  */
 #ifndef NIGHTSHIFT_PIPELINE_REDUCEPLAN_H
 #define NIGHTSHIFT_PIPELINE_REDUCEPLAN_H
 

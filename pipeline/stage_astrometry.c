@@ -16,6 +16,7 @@
 #include "common/obstime.h"
 #include "common/products.h"
 #include "pipeline/blindsolve.h"
+#include "pipeline/residualmap.h"
 #include "pipeline/stages.h"
 #include "pipeline/wcsmove.h"
 
@@ -117,7 +118,7 @@ static enum err replace_coordinates(struct exposure *e, struct error *err)
     return code;
 }
 
-/* Residuals star by star, when asked for: quality/NIGHT/INSTRUMENT/NAME_astrometry.fits. */
+/* Residuals star by star and as a picture, when asked for: quality/NIGHT/INSTRUMENT/NAME_astrometry.fits, .png. */
 static enum err write_residuals(const struct exposure *e, struct error *err)
 {
     const struct wcs_solution *s = &e->astrometry;
@@ -144,7 +145,9 @@ static enum err write_residuals(const struct exposure *e, struct error *err)
     enum err code = make_folders(folder, err);
     if (!code) code = frameio_write_tables(path, NULL, &t, 1, err);
     free(v);
-    return code;
+    exposure_product(name, sizeof name, &e->meta, e->raw_path, "astrometry.png");
+    snprintf(path, sizeof path, "%s/quality/%s", e->out, name);
+    return code ? code : residualmap_write(path, s->residual, n, e->frame.nx, e->frame.ny, err);
 }
 
 /* The header says neither where nor how large a pixel is. */

@@ -88,6 +88,8 @@ static enum err signal_cards(struct exposure *e, struct error *err)
     const struct rawsignal_options *o = &e->plan->signal;
     struct header *h = &e->frame.header;
     enum err code = o->parallel != CURVE_NONE ? header_set_bool(h, KEY_PARALLEL, true, "parallel overscan subtracted") : ERR_OK;
+    if (!code && e->plan->used[1] && settings_double(e->plan->settings, SET_DARK_TEMPERATURE) > 0)
+        code = header_set_double(h, KEY_DARK_SCALE, e->plan->dark_scale, "dark times this for its temperature");
     if (!code && o->crosstalk) code = header_set_bool(h, KEY_CROSSTALK, true, "crosstalk of the amplifiers taken off");
     if (!code && o->linearity) code = header_set_bool(h, KEY_LINEARITY, true, "counts made linear");
     return code ? ERROR(err, ERR_NOMEM, "no memory for cards") : ERR_OK;

@@ -57,6 +57,8 @@ def test_coordinates_and_zero_points_against_the_truth(nightshift, sky, tmp_path
         assert np.median(near) < 0.02
     residuals = fits.getdata(next((tmp_path / "quality").rglob("*_astrometry.fits")), 1)
     assert {"X_IMAGE", "DX", "DY", "USED"} <= set(residuals.names)
+    pictures = list((tmp_path / "quality").rglob("*_astrometry.png"))
+    assert len(pictures) == 2 and all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
 
 
 def test_the_same_bytes_for_any_number_of_threads_and_nothing_done_twice(nightshift, sky, tmp_path):

@@ -93,12 +93,35 @@ static void test_master__folders_hold_other_files_and_may_be_missing(void **stat
     test_remove_folder(folder);
 }
 
+static void test_master__dark_scale_follows_the_temperature(void **state)
+{
+    (void)state;
+    struct master_info dark = {.calib = {.kind = FRAME_DARK, .ccd_temp_c = -20}};
+    struct error err = ERROR_INIT;
+    double scale = 0;
+    assert_int_equal(master_dark_scale(&dark, 0.1, -13, &scale, NULL), ERR_OK);
+    assert_close(scale, exp(0.7), 1e-12);
+    assert_int_equal(master_dark_scale(&dark, 0.1, -27, &scale, NULL), ERR_OK);
+    assert_close(scale, exp(-0.7), 1e-12);
+    assert_int_equal(master_dark_scale(&dark, 0, NAN, &scale, NULL), ERR_OK); /* not asked for: nothing is needed */
+    assert_close(scale, 1, 0);
+    assert_int_equal(master_dark_scale(NULL, 0.1, NAN, &scale, NULL), ERR_OK);
+    assert_close(scale, 1, 0);
+    assert_int_equal(master_dark_scale(&dark, 0.1, NAN, &scale, &err), ERR_NO_CALIBRATION);
+    assert_non_null(strstr(err.message, "the frame says no CCD temperature"));
+    assert_int_equal(master_dark_scale(&dark, 0.1, 80, &scale, &err), ERR_NO_CALIBRATION);
+    dark.calib.ccd_temp_c = NAN;
+    assert_int_equal(master_dark_scale(&dark, 0.1, -20, &scale, &err), ERR_NO_CALIBRATION);
+    assert_non_null(strstr(err.message, "the master dark says"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_master__name_says_what_it_serves),
         cmocka_unit_test(test_master__is_listed_chosen_and_read_by_rows),
         cmocka_unit_test(test_master__folders_hold_other_files_and_may_be_missing),
+        cmocka_unit_test(test_master__dark_scale_follows_the_temperature),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
