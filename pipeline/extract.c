@@ -138,7 +138,8 @@ void extract_options_noise(struct extract_options *o, int weight_type)
 
 static enum err sex_detection(struct extract_options *o, const struct sex_config *c, struct error *err)
 {
-    if (c->detect_thresh.n != 1) return ERROR(err, ERR_UNSUPPORTED, "DETECT_THRESH as a surface brightness and zero point is not supported");
+    if (c->detect_thresh.n != 1 || c->analysis_thresh.n != 1)
+        return ERROR(err, ERR_UNSUPPORTED, "%s as a surface brightness and zero point is not supported", c->detect_thresh.n != 1 ? "DETECT_THRESH" : "ANALYSIS_THRESH");
     o->detect.thresh = c->detect_thresh.v[0];
     o->detect.absolute = c->thresh_type == SEX_THRESH_ABSOLUTE;
     o->detect.minarea = c->detect_minarea;
@@ -174,6 +175,9 @@ static void sex_measure(struct extract_options *o, const struct sex_config *c)
     m->neighbours = rule[c->mask_type];
     m->zeropoint = c->mag_zeropoint;
     m->seeing = c->seeing_fwhm;
+    bool same = c->analysis_thresh.v[0] == c->detect_thresh.v[0];
+    m->iso_threshold = same ? 0.0 : c->analysis_thresh.v[0];
+    m->iso_in_sigma = c->thresh_type == SEX_THRESH_RELATIVE;
 }
 
 /* The columns of PARAMETERS_NAME; vectors take their width from it, up to the numbers there are. */

@@ -58,7 +58,7 @@ static enum err measure_other(struct frame *detection, const struct extract_opti
     scene->threshold = found->threshold;
     shape.segment = scene->objects.segment;
     options.measure.shape = &shape;
-    options.measure.iso_threshold = o->detect.thresh;
+    if (!(o->measure.iso_threshold > 0.0)) options.measure.iso_threshold = o->detect.thresh;
     options.measure.iso_in_sigma = !o->detect.absolute;
     e = extract_measure(measured, &options, scene, ret, NULL, err);
     return e ? e : extract_world(sky, o, scene, ret, err);

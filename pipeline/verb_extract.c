@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/products.h"
 #include "pipeline/asciicat.h"
+#include "pipeline/checkimage.h"
 #include "pipeline/extract.h"
 #include "pipeline/imageopen.h"
 #include "pipeline/pipeline_verbs.h"
@@ -22,9 +23,10 @@ struct run {
     const char *output, *sex_file;
     int hdu;
     bool drop_in;              /* -c or -KEY: Source Extractor's choices */
+    bool two;                  /* detected in one image, measured in another */
     struct sex_config sex;
     int nkeys;
-    char keys[128][2][512];
+    const char *keys[128][2];  /* in argv */
     struct extract_options options;
     struct frame frame;
     struct skycoord *sky;
@@ -49,18 +51,9 @@ static int take_key(void *user, int argc, char **argv)
         log_text(LOG_ERROR, "more than %d -KEY value pairs", r->nkeys);
         return -1;
     }
-    snprintf(r->keys[r->nkeys][0], sizeof r->keys[0][0], "%s", key);
-    snprintf(r->keys[r->nkeys++][1], sizeof r->keys[0][1], "%s", argv[1]);
+    r->keys[r->nkeys][0] = key;
+    r->keys[r->nkeys++][1] = argv[1];
     return 2;
-}
-
-/* One threshold serves detection and analysis; a second one is a choice that cannot be honoured, and is said. */
-static void tell_analysis_thresh(const struct sex_config *c)
-{
-    bool same = c->analysis_thresh.n == c->detect_thresh.n;
-    for (int i = 0; same && i < c->analysis_thresh.n; i++) same = c->analysis_thresh.v[i] == c->detect_thresh.v[i];
-    if (!same && c->verbose_type != SEX_QUIET)
-        log_text(LOG_WARN, "ANALYSIS_THRESH %g is not used: objects are measured down to DETECT_THRESH %g", c->analysis_thresh.v[0], c->detect_thresh.v[0]);
 }
 
 static enum err load_sex(struct run *r, struct error *err)
@@ -70,7 +63,6 @@ static enum err load_sex(struct run *r, struct error *err)
     for (int i = 0; !e && i < r->nkeys; i++) e = sex_config_set(&r->sex, r->keys[i][0], r->keys[i][1], "command line", err);
     if (e) return e;
     if (r->sex.ignored[0] && r->sex.verbose_type != SEX_QUIET) log_text(LOG_WARN, "no effect here: %s", r->sex.ignored);
-    tell_analysis_thresh(&r->sex);
     if (r->sex.unknown[0]) log_text(LOG_WARN, "not a key of Source Extractor: %s", r->sex.unknown);
     return ERR_OK;
 }
@@ -92,7 +84,10 @@ static enum err load_options(struct run *r, struct error *err)
     if ((e = load_sex(r, err))) return e;
     name_columns_left_out(r);
     if (!r->output && r->sex.given[SEX_CATALOG_NAME]) r->output = r->sex.catalog_name;
-    return extract_options_from_sex(&r->options, &r->sex, err);
+    e = extract_options_from_sex(&r->options, &r->sex, err);
+    for (int i = 0; i < r->sex.checkimage_type.n; i++)
+        if (!strcasecmp(r->sex.checkimage_type.w[i], "APERTURES")) checkimage_want_radii(&r->options);
+    return e;
 }
 
 /* ---- input ------------------------------------------------------------------------------------------------------ */
@@ -152,7 +147,9 @@ static enum err apply_flags(struct run *r, struct error *err)
 {
     struct frame f;
     frame_init(&f);
-    if (!r->drop_in || !r->sex.given[SEX_FLAG_IMAGE] || !r->sex.flag_image[0]) return ERR_OK;
+    /* default.sex names a flag image that nobody has: it counts when a column asks for flags, as in Source Extractor */
+    bool wanted = r->options.measure.want[DET_imaflags] || r->options.measure.want[DET_nimaflags];
+    if (!r->drop_in || !wanted || !r->sex.given[SEX_FLAG_IMAGE] || !r->sex.flag_image[0]) return ERR_OK;
     enum err e = frameio_read_image(r->sex.flag_image, 0, &f, err);
     if (!e && (f.nx != r->frame.nx || f.ny != r->frame.ny)) e = ERROR(err, ERR_SHAPE, "the flag image '%s' has another size than the image", r->sex.flag_image);
     int32_t *flag = e ? NULL : mem_array((size_t)frame_npix(&f), sizeof *flag);
@@ -203,60 +200,18 @@ static enum err write_catalog(struct run *r, struct error *err)
 
 /* ---- check-images ----------------------------------------------------------------------------------------------- */
 
-static void fill_check_row(const struct run *r, const char *type, int64_t y, double *scratch, float *row)
-{
-    const struct extract_scene *s = &r->scene;
-    int64_t nx = r->frame.nx;
-    if (!strcasecmp(type, "BACKGROUND"))
-        background_row(&s->background, y, scratch, row);
-    else if (!strcasecmp(type, "BACKGROUND_RMS"))
-        background_rms_row(&s->background, y, scratch, row);
-    else
-        for (int64_t x = 0; x < nx; x++) {
-            bool object = s->objects.segment[y * nx + x] > 0, minus = type[0] == '-';
-            bool kept = !strcasecmp(type, "-BACKGROUND") || (object != minus);
-            row[x] = kept ? s->value[y * nx + x] : 0.0f;
-        }
-}
-
-static const char *const check_types[] = {"BACKGROUND", "BACKGROUND_RMS", "-BACKGROUND", "OBJECTS", "-OBJECTS", "SEGMENTATION"};
-
-static enum err write_image(const struct run *r, const char *path, enum image_type type, const void *data, struct error *err)
-{
-    struct image_hdu hdu = {.type = type, .nx = r->frame.nx, .ny = r->frame.ny, .data = data, .header = &r->frame.header};
-    return frameio_write_images(path, &hdu, 1, &(struct images_write_options){0}, err);
-}
-
-static enum err write_check_image(const struct run *r, const char *type, const char *path, struct error *err)
-{
-    const struct extract_scene *s = &r->scene;
-    int64_t nx = r->frame.nx, ny = r->frame.ny;
-    bool segmentation = !strcasecmp(type, "SEGMENTATION");
-    float *out = mem_array((size_t)(nx * ny), sizeof *out);
-    double *scratch = mem_array((size_t)background_scratch(&s->background), sizeof *scratch);
-    enum err e = out && scratch ? ERR_OK : ERROR(err, ERR_NOMEM, "no memory for the check-image '%s'", path);
-    for (int64_t y = 0; !e && !segmentation && y < ny; y++) fill_check_row(r, type, y, scratch, out + y * nx);
-    int32_t *labels = (int32_t *)(void *)out;
-    for (int64_t i = 0; !e && segmentation && i < nx * ny; i++) labels[i] = s->objects.segment[i] > 0 ? s->objects.segment[i] : 0;
-    if (!e) e = write_image(r, path, segmentation ? IMAGE_I32 : IMAGE_F32, out, err);
-    free(scratch);
-    free(out);
-    return e;
-}
-
 static enum err write_check_images(const struct run *r, struct error *err)
 {
+    struct check_input in = {.frame = &r->frame, .scene = &r->scene, .options = &r->options, .detections = &r->detections, .two = r->two};
     for (int i = 0; r->drop_in && i < r->sex.checkimage_type.n; i++) {
         const char *type = r->sex.checkimage_type.w[i];
-        bool known = false;
-        for (size_t k = 0; k < sizeof check_types / sizeof check_types[0]; k++) known |= !strcasecmp(type, check_types[k]);
         if (!strcasecmp(type, "NONE")) continue;
-        if (!known) {
+        if (!checkimage_is_known(&in, type)) {
             log_text(LOG_WARN, "no check-image %s here", type);
             continue;
         }
         if (i >= r->sex.checkimage_name.n) return ERROR(err, ERR_SETTINGS, "CHECKIMAGE_TYPE has more entries than CHECKIMAGE_NAME");
-        enum err e = write_check_image(r, type, r->sex.checkimage_name.w[i], err);
+        enum err e = checkimage_write(&in, type, r->sex.checkimage_name.w[i], err);
         if (e) return e;
     }
     return ERR_OK;
@@ -284,7 +239,7 @@ static enum err extract_one(struct run *r, const char *path, struct error *err)
     double start = clock_seconds();
     char detection[4096];
     const char *measured;
-    bool two = split_operand(path, detection, &measured);
+    bool two = r->two = split_operand(path, detection, &measured);
     enum err e = two ? extract_two(r, detection, measured, err) : image_open(path, r->hdu, &r->frame, &r->sky, err);
     if (!e && !two) e = load_weight(&r->options, r->sex.weight_image, err);
     tell_stage("read", 1e3 * (clock_seconds() - start));

@@ -35,11 +35,34 @@ def test_extract__keys_without_effect_are_named_in_one_line(verb, field, tmp_pat
     assert any("NO_SUCH_KEY" in line for line in run.lines)
 
 
-def test_extract__a_second_threshold_is_said_to_be_unused(verb, field, tmp_path):
+def test_extract__a_second_threshold_moves_areas_and_widths_alone(verb, field, tmp_path):
     program = verb("extract")
-    for analysis, said in (("1.5", True), ("3", False)):
-        run = program("extract", field, "-o", tmp_path / "a.cat", "-DETECT_THRESH", "3", "-ANALYSIS_THRESH", analysis, code=0)
-        assert any("ANALYSIS_THRESH 1.5 is not used" in line for line in run.lines) == said
+    (tmp_path / "a.param").write_text("X_IMAGE\nFLUX_ISO\nFLUX_AUTO\nISOAREA_IMAGE\nISO3\nFWHM_IMAGE\nTHRESHOLD\n")
+    for analysis in ("3", "9"):
+        program("extract", field, "-o", tmp_path / f"{analysis}.cat", "-PARAMETERS_NAME", tmp_path / "a.param", "-DETECT_THRESH", "3",
+                "-ANALYSIS_THRESH", analysis, code=0)
+    same, other = (catalogue(tmp_path / f"{a}.cat") for a in "39")
+    for name in ("X_IMAGE", "FLUX_ISO", "FLUX_AUTO", "THRESHOLD"):
+        np.testing.assert_array_equal(same[name], other[name])
+    assert (other["ISOAREA_IMAGE"] < same["ISOAREA_IMAGE"]).mean() > 0.95 and (other["ISO3"] <= same["ISO3"]).all()
+
+
+def test_extract__a_flag_image_counts_when_flags_are_asked_for(verb, field, tmp_path):
+    program = verb("extract")
+    (tmp_path / "a.param").write_text("X_IMAGE\n")
+    (tmp_path / "b.param").write_text("X_IMAGE\nIMAFLAGS_ISO\n")
+    words = ("-FLAG_IMAGE", tmp_path / "flag.fits", "-PARAMETERS_NAME")  # there is no such file
+    program("extract", field, "-o", tmp_path / "a.cat", *words, tmp_path / "a.param", code=0)
+    program.fails({3, 10, 11}, "extract", field, "-o", tmp_path / "b.cat", *words, tmp_path / "b.param", says="flag.fits")
+
+
+def test_extract__long_values_of_keys_are_whole(verb, field, tmp_path):
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    names = [folder / f"{i}.fits" for i in range(4)]
+    verb("extract")("extract", field, "-o", tmp_path / "a.cat", "-CHECKIMAGE_TYPE", "FILTERED,APERTURES,MINIBACKGROUND,MINIBACK_RMS",
+                    "-CHECKIMAGE_NAME", ",".join(map(str, names)), code=0)
+    assert [n.exists() for n in names] == [True] * 4
 
 
 def test_extract__the_command_line_beats_the_file(verb, field, tmp_path):
