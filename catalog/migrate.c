@@ -91,6 +91,17 @@ static enum err apply(struct db *db, const struct migration *m, bool *ret_applie
     return e;
 }
 
+/* One at a time: GRANT on one table by two sessions at once is an error of PostgreSQL. */
+static enum err grant(struct db *db, struct error *err)
+{
+    enum err e = db_begin(db, err);
+    if (!e) e = db_exec(db, "SELECT pg_advisory_xact_lock(hashtext('nightshift.migrate'))", err);
+    if (!e) e = db_exec(db, "SELECT roles_grant()", err);
+    if (!e) e = db_commit(db, err);
+    if (e) db_rollback(db);
+    return e;
+}
+
 enum err migrate(struct db *db, int *ret_applied, void (*done)(const struct migration *m), struct error *err)
 {
     struct migration list[MIGRATIONS_MAX];
@@ -105,7 +116,7 @@ enum err migrate(struct db *db, int *ret_applied, void (*done)(const struct migr
         if (done) done(&list[i]);
     }
     if (!e) e = schema_publish(db, err);
-    if (!e) e = db_query(db, "SELECT roles_grant()", 0, NULL, NULL, err);
+    if (!e) e = grant(db, err);
     if (!e && ret_applied) *ret_applied = count;
     return e;
 }

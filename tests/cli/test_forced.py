@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from conftest import check_one_clear_line
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +121,9 @@ def test_forced__an_image_of_nothing_gives_rows(nightshift, bench, tmp_path, fil
                                         ("id,x,y\n1,2\n", "cells")])
 def test_forced__a_bad_list_is_one_line(nightshift, bench, tmp_path, text, says):
     (tmp_path / "l.csv").write_text(text)
-    check_one_clear_line(nightshift("forced", tmp_path / "l.csv", bench / "image.fits", "-o", tmp_path / "o.csv", code=10), says)
+    nightshift.fails(10, "forced", tmp_path / "l.csv", bench / "image.fits", "-o", tmp_path / "o.csv", says=says)
     assert not (tmp_path / "o.csv").exists()
 
 
 def test_forced__it_opens_no_database(nightshift, bench, tmp_path):
-    result = nightshift("forced", "postgresql://localhost/nightshift", bench / "image.fits", "-o", tmp_path / "o.csv", code=2)
-    check_one_clear_line(result, "never a database")
+    nightshift.fails(2, "forced", "postgresql://localhost/nightshift", bench / "image.fits", "-o", tmp_path / "o.csv", says="never a database")
