@@ -132,8 +132,9 @@ static void sky_in_holes(const struct check_input *in, int64_t y, float *row)
     int64_t nx = in->frame->nx;
     const float *value = in->scene->value + y * nx;
     const mask_t *mask = in->frame->mask ? in->frame->mask + y * nx : NULL;
+    const float *variance = in->scene->noise ? in->scene->noise + y * nx : NULL;
     for (int64_t x = 0; x < nx; x++) {
-        bool hole = mask && (mask[x] & o->holes) && !(mask[x] & o->mended);
+        bool hole = (mask && (mask[x] & o->holes) && !(mask[x] & o->mended)) || (variance && !(variance[x] > 0.0f));
         row[x] = isfinite(value[x]) && !hole ? value[x] : 0.0f;
     }
 }

@@ -56,6 +56,22 @@ def test_extract__a_flag_image_counts_when_flags_are_asked_for(verb, field, tmp_
     program.fails({3, 10, 11}, "extract", field, "-o", tmp_path / "b.cat", *words, tmp_path / "b.param", says="flag.fits")
 
 
+def test_extract__the_filtered_image_is_sky_where_there_is_no_weight(verb, field, tmp_path):
+    image, header = fits.getdata(field, header=True)
+    weight = np.ones(image.shape, np.float32)
+    image[100:110], weight[100:110] = 3e4, 0  # rows nobody believes
+    fits.writeto(tmp_path / "a.fits", image, header)
+    fits.writeto(tmp_path / "w.fits", weight)
+    verb("extract")("extract", tmp_path / "a.fits", "-o", tmp_path / "a.cat", "-WEIGHT_TYPE", "MAP_WEIGHT", "-WEIGHT_IMAGE", tmp_path / "w.fits",
+                    "-CHECKIMAGE_TYPE", "FILTERED,-BACKGROUND", "-CHECKIMAGE_NAME", f"{tmp_path}/f.fits,{tmp_path}/v.fits", code=0)
+    filtered, value = (fits.getdata(tmp_path / name).astype(float) for name in ("f.fits", "v.fits"))
+    assert not filtered[101:109].any() and value[101:109].min() > 1e4
+    value[100:110] = 0
+    padded = np.pad(value, 1)
+    rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    np.testing.assert_allclose(filtered, (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16, rtol=1e-5, atol=1e-2)
+
+
 def test_extract__long_values_of_keys_are_whole(verb, field, tmp_path):
     folder = tmp_path / ("long" * 40)
     folder.mkdir()
