@@ -154,6 +154,7 @@ void exposure_release(struct exposure *e)
     e->sky = NULL;
     wcs_solution_release(&e->astrometry);
     extract_scene_release(&e->scene); /* before the frame: it may lend its plane */
+    depthmap_release(&e->depth);
     detections_release(&e->detections);
     header_release(&e->catalogue_header);
     header_release(&e->header);

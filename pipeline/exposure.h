@@ -14,6 +14,7 @@
 #include "pipeline/rawimage.h"
 #include "pipeline/referencefile.h"
 #include "processors/cosmic.h"
+#include "processors/depthmap.h"
 #include "processors/wcssolve.h"
 #include "processors/zeropoint.h"
 #include "processors/streak.h"
@@ -74,6 +75,7 @@ struct exposure {
     struct skycoord *sky;                   /* NULL: no sky coordinates in the header */
     struct extract_scene scene;             /* background, objects, subtracted image: from `background` to `world` */
     struct frame_quality seen;              /* what measuring saw of the frame */
+    struct depth_map depth;                 /* flux NULL: there is no PSF to make it with */
     struct detections detections;
     struct header catalogue_header;         /* of LDAC_IMHEAD */
     struct quality quality;

@@ -36,7 +36,7 @@ void quality_init(struct quality *q)
 {
     *q = (struct quality){.cosmic_pixels = -1};
     q->sky = q->sky_sigma = q->seeing_px = q->seeing_arcsec = q->ellipticity = q->depth_flux = q->depth_mag = NAN;
-    q->scale_arcsec = q->astrom_rms_arcsec = q->astrom_rms_px = q->magzero = q->magzero_err = q->magzero_rms = NAN;
+    q->map_flux = q->scale_arcsec = q->astrom_rms_arcsec = q->astrom_rms_px = q->magzero = q->magzero_err = q->magzero_rms = NAN;
 }
 
 enum err quality_of_planes(const struct frame *f, struct quality *q, struct error *err)
@@ -66,6 +66,11 @@ enum err quality_of_planes(const struct frame *f, struct quality *q, struct erro
     free(values);
     free(work);
     return ERR_OK;
+}
+
+void quality_of_depth(const struct depth_map *m, struct quality *q)
+{
+    q->map_flux = m->flux ? m->median : NAN;
 }
 
 void quality_of_cards(const struct header *h, struct quality *q)
@@ -117,7 +122,7 @@ static void judge_astrometry(struct quality *q, const struct quality_limits *l)
 void quality_judge(struct quality *q, const struct quality_limits *l, double exptime_s)
 {
     double radius = isfinite(q->seeing_px) ? q->seeing_px : 2.5;
-    q->depth_flux = 5 * q->sky_sigma * sqrt(PI) * radius;
+    q->depth_flux = isfinite(q->map_flux) ? q->map_flux : 5 * q->sky_sigma * sqrt(PI) * radius;
     q->depth_mag = q->depth_flux > 0 ? -2.5 * log10(q->depth_flux / (exptime_s > 0 ? exptime_s : 1)) : NAN;
     q->verdict = VERDICT_PASS;
     q->reasons[0] = 0;

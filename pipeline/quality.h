@@ -8,6 +8,7 @@
 #include "common/header.h"
 #include "common/settings.h"
 #include "pipeline/extract.h"
+#include "processors/depthmap.h"
 
 enum verdict { VERDICT_PASS, VERDICT_DOUBT, VERDICT_REJECT };
 const char *quality_verdict_name(enum verdict v);
@@ -17,8 +18,10 @@ struct quality {
     double seeing_px;              /* FWHM of the stars, NaN without any */
     double seeing_arcsec, scale_arcsec; /* of a pixel; NaN: unknown */
     double ellipticity;            /* median of the same stars */
-    double depth_flux;             /* electron: 5 sigma in an aperture of 2 seeing across (of 5 pixels without stars) */
+    double depth_flux;             /* electron: 5 sigma of a point source, the median of the depth map; without one in an
+                                      aperture of 2 seeing across (of 5 pixels without stars) */
     double depth_mag;              /* the same in instrumental magnitudes of 1 electron/s */
+    double map_flux;               /* electron: median of the depth map, NaN: none */
     double masked, saturated;      /* fractions of the pixels */
     int64_t objects, stars;
     int64_t cosmic_pixels;         /* hit by cosmic rays, -1: not looked for */
@@ -45,6 +48,8 @@ void quality_init(struct quality *q); /* nothing known: NaN and 0 */
 enum err quality_of_planes(const struct frame *f, struct quality *q, struct error *err);
 /* Seeing and counts from what extraction saw. pixel_scale_arcsec, NaN: unknown, stands in where the sky does not say it. */
 void quality_of_objects(const struct frame_quality *seen, int64_t objects, double pixel_scale_arcsec, struct quality *q);
+/* Depth from the map; one without cells says nothing. */
+void quality_of_depth(const struct depth_map *m, struct quality *q);
 /* Astrometry and zero point from the cards their stages left (products.h: ASTR..., MAGZ...). */
 void quality_of_cards(const struct header *h, struct quality *q);
 /* Depth and verdict, last. */

@@ -201,6 +201,7 @@ static enum err judge(struct exposure *e, struct error *err)
     enum err code = quality_of_planes(&e->frame, &e->quality, err);
     if (code) return code;
     quality_of_cards(&e->frame.header, &e->quality);
+    quality_of_depth(&e->depth, &e->quality);
     quality_judge(&e->quality, &e->plan->limits, e->meta.exptime_s);
     if (e->quality.blind) { /* their rows would be objects of the catalogue */
         e->detections.n = e->quality.objects = 0;
@@ -270,6 +271,14 @@ static enum err write_quality_row(struct exposure *e, struct product *p, struct 
     return code ? code : quality_write(p->attempt, &row, &e->quality, err);
 }
 
+static enum err write_depth(struct exposure *e, struct product *p, struct error *err)
+{
+    char name[512];
+    exposure_product(name, sizeof name, &e->meta, e->raw_path, "depth.fits");
+    enum err code = place_product(e, "quality/", name, p, err);
+    return code ? code : depth_write(e, p->attempt, err);
+}
+
 static enum err write_catalogue(struct exposure *e, struct product *p, struct error *err)
 {
     char name[512];
@@ -286,19 +295,20 @@ static enum err write_catalogue(struct exposure *e, struct product *p, struct er
     return code ? code : frameio_write_ldac(p->attempt, &part, 1, err);
 }
 
-/* All three are written before one of them gets its name, so that a full disk leaves nothing of the frame behind. The
+/* All are written before one of them gets its name, so that a full disk leaves nothing of the frame behind. The
  * calibrated image is named last: its presence says that the frame is done. */
 static enum err write_products(struct exposure *e, struct error *err)
 {
-    static enum err (*const write[])(struct exposure *, struct product *, struct error *) = {write_quality_row, write_catalogue, write_calibrated};
+    static enum err (*const write[])(struct exposure *, struct product *, struct error *) = {write_depth, write_quality_row, write_catalogue, write_calibrated};
     enum { N = sizeof write / sizeof write[0] };
+    int first = e->depth.flux ? 0 : 1; /* no map, no file */
     struct product p[N] = {0};
     enum err code = ERR_OK;
     exposure_product(e->product, sizeof e->product, &e->meta, e->raw_path, "cal.fits.fz");
-    for (int i = 0; i < N && !code; i++) code = write[i](e, &p[i], err);
+    for (int i = first; i < N && !code; i++) code = write[i](e, &p[i], err);
     const char *attempt[N], *path[N];
     for (int i = 0; i < N; i++) attempt[i] = p[i].attempt, path[i] = p[i].path;
-    if (!code) code = atomicfile_commit_all(attempt, path, N, err);
+    if (!code) code = atomicfile_commit_all(attempt + first, path + first, N - first, err);
     for (int i = 0; i < N && code; i++)
         if (*p[i].attempt) unlink(p[i].attempt); /* those that got their name are gone from here */
     return code;
@@ -316,6 +326,7 @@ const struct stage reduce_stages[] = {
     {"detect", HAS_FRAME | HAS_BACKGROUND, HAS_OBJECTS, detect},
     {"measure", HAS_BACKGROUND | HAS_OBJECTS, HAS_DETECTIONS, measure},
     {"psf", HAS_BACKGROUND | HAS_OBJECTS | HAS_DETECTIONS, 0, fit_psf},
+    {"depth", HAS_FRAME | HAS_BACKGROUND | HAS_DETECTIONS, 0, stage_depth},
     {"astrometry", HAS_FRAME | HAS_BACKGROUND | HAS_DETECTIONS, 0, stage_astrometry},
     {"catalogue", HAS_DETECTIONS, HAS_CATALOGUE, make_catalogue},
     {"zeropoint", HAS_FRAME | HAS_CATALOGUE, 0, stage_zeropoint},

@@ -88,6 +88,9 @@ def test_every_light_is_calibrated(night, raw):
             assert header["BUNIT"] == "electron" and header["NSBIAS"] and header["NSDARK"] and header["NSFLAT"]
             assert np.isfinite(sci).all() and (var[mask == 0] > 0).all()
             quality = json.loads((out / "quality" / NIGHT / "arcsat" / path.name.replace("cal.fits.fz", "quality.json")).read_text())
+            with fits.open(out / "quality" / NIGHT / "arcsat" / path.name.replace("cal.fits.fz", "depth.fits"), checksum=True) as depth:
+                assert abs(np.nanmedian(depth[0].data) - header["NSDEPTH"]) < 1e-5
+                assert depth[0].header["NSDEP05"] < header["NSDEPTH"] < depth[0].header["NSDEP95"]
             assert abs(quality["sky_electron"] - np.median(sci[mask == 0])) < 2
 
 
