@@ -18,7 +18,7 @@ CONTENT = {
     "exposure": "SELECT * FROM exposure ORDER BY exposure_id",
     "ccd": "SELECT c.exposure_id, c.ccd, r.recipe, c.version, c.night, c.raw_sha256, c.cat_path, c.n_det, c.magzero, c.published_at IS NOT NULL AS published,"
            " c.retired_at IS NOT NULL AS retired FROM ccd c JOIN recipe r USING (recipe_id) ORDER BY 1, 2, 3, 4",
-    "detection": "SELECT d.det_id, r.recipe, d.version, to_jsonb(d) - 'recipe_id' FROM detection d JOIN recipe r USING (recipe_id) ORDER BY 1, 2, 3",
+    "detection": "SELECT d.det_id, r.recipe, d.version, to_jsonb(d) - 'recipe_id' - 'object_id' FROM detection d JOIN recipe r USING (recipe_id) ORDER BY 1, 2, 3",
     "ingest_batch": "SELECT encode(token, 'hex'), exposure_id, ccd, version, n_rows FROM ingest_batch ORDER BY 1",
 }
 

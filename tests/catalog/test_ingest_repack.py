@@ -1,5 +1,7 @@
 """Packing finished nights: the same rows before, during and after."""
+import subprocess
 import threading
+import time
 
 import ldac
 from test_ingest import content, some_files
@@ -77,3 +79,54 @@ def test_variability_prefers_what_varies_together_and_leaves_blends_out(database
     value = [min(j.items(), key=lambda kv: abs(kv[0] - d))[1] for d in dec]
     assert value[0] > 5 and value[2] > 5 and abs(value[3]) < 1 and value[1] < value[0] / 2
     assert database.one("SELECT n_blend FROM object_band ORDER BY n_blend DESC LIMIT 1") == "24"
+
+
+def test_packed_rows_know_their_object_and_forget_it_when_it_moves(database, tmp_path):
+    """The copy of the object in a packed row is what `association` says, or NULL."""
+    def odd():
+        return database.one("""SELECT count(*) FROM detection d LEFT JOIN association a USING (det_id, recipe_id, version)
+                               WHERE d.object_id IS NOT NULL AND d.object_id IS DISTINCT FROM a.object_id""")
+
+    def known():
+        return int(database.one("SELECT count(object_id) FROM detection"))
+
+    ra, dec = ldac.field(40)
+    database("ingest", ldac.write(tmp_path / "a_cat.fits", ra, dec, night=20250530, mjd=60825.3), code=0)
+    database("associate", "--night", "20250530", code=0)
+    assert known() == 0
+    database("db", "repack", "202505", code=0)
+    assert known() == 40 and odd() == "0"
+    # fresh rows of a packed month: not copied until it is packed again
+    database("ingest", ldac.write(tmp_path / "b_cat.fits", ra, dec, exposure="sim/2", night=20250529, mjd=60824.3), code=0)
+    database("associate", "--night", "20250529", code=0)
+    assert known() >= 0 and odd() == "0"
+    database("db", "repack", "202505", code=0)
+    assert known() == 80 and odd() == "0"
+    database.sql("UPDATE association SET object_id = -object_id WHERE det_id IN (SELECT det_id FROM detection ORDER BY det_id LIMIT 7)")
+    assert known() == 73 and odd() == "0"
+    database.sql("DELETE FROM association WHERE det_id IN (SELECT det_id FROM detection ORDER BY det_id LIMIT 9)")
+    assert known() == 71 and odd() == "0"
+
+
+def test_an_association_that_moves_while_its_month_is_packed(database, tmp_path):
+    """Held between the copy and the exchange by a lock of ours; what moved meanwhile is not copied."""
+    ra, dec = ldac.field(40)
+    database("ingest", ldac.write(tmp_path / "a_cat.fits", ra, dec, night=20250530, mjd=60825.3), code=0)
+    database("associate", "--night", "20250530", code=0)
+    held = subprocess.Popen(["psql", "-XAtq", database.url_text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    held.stdin.write("BEGIN; SELECT 1 FROM pg_advisory_xact_lock(hashtext('nightshift.partition'));\n")
+    held.stdin.flush()
+    assert held.stdout.readline() == "1\n"
+    packer = threading.Thread(target=lambda: database("db", "repack", "202505", code=0))
+    packer.start()
+    for _ in range(400):
+        if database.one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == "1":
+            break
+        time.sleep(0.01)
+    database.sql("UPDATE association SET object_id = -object_id WHERE det_id IN (SELECT det_id FROM detection ORDER BY det_id LIMIT 5)")
+    held.communicate("COMMIT;\n")
+    packer.join()
+    assert partitions(database) == ["detection_202505"]
+    assert database.one("SELECT count(object_id) FROM detection") == "35"
+    assert database.one("""SELECT count(*) FROM detection d JOIN association a USING (det_id, recipe_id, version)
+                           WHERE d.object_id <> a.object_id""") == "0"
