@@ -22,7 +22,8 @@ struct run {
     struct cli cli;
     const char *output, *sex_file;
     int hdu;
-    bool drop_in;              /* -c or -KEY: Source Extractor's choices */
+    const char *compat;        /* "sextractor", NULL: not said */
+    bool drop_in;              /* -c, -KEY or --compat: Source Extractor's choices */
     bool two;                  /* detected in one image, measured in another */
     struct sex_config sex;
     int nkeys;
@@ -79,7 +80,11 @@ static enum err load_options(struct run *r, struct error *err)
 {
     extract_options_init(&r->options);
     enum err e = extract_options_from_settings(&r->options, r->cli.settings, err);
-    r->drop_in = r->sex_file || r->nkeys;
+    if (!e && r->compat && strcmp(r->compat, "sextractor")) {
+        e = ERROR(err, ERR_USAGE, "--compat '%.40s' is not known", r->compat);
+        error_hint(err, "--compat sextractor makes Source Extractor's choices; without it this program's own are made");
+    }
+    r->drop_in = r->sex_file || r->nkeys || r->compat;
     if (e || !r->drop_in) return e;
     if ((e = load_sex(r, err))) return e;
     name_columns_left_out(r);
@@ -306,6 +311,7 @@ int extract_main(int argc, char **argv)
     const struct cli_option options[] = {
         {"--output,-o", CLI_STRING, &r->output, "FILE", "the catalogue (FITS_LDAC unless CATALOG_TYPE says otherwise)"},
         {"--sex,-c", CLI_STRING, &r->sex_file, "FILE.sex", "make Source Extractor's choices, and those of this file"},
+        {"--compat", CLI_STRING, &r->compat, "sextractor", "make Source Extractor's choices, as it has them compiled in"},
         {"--hdu", CLI_INT, &r->hdu, "N", "HDU of the image, from 1; by default the first one, or SCI of a reduced frame"},
         {0},
     };

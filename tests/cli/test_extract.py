@@ -89,6 +89,17 @@ def test_extract__the_command_line_beats_the_file(verb, field, tmp_path):
     assert len(catalogue(tmp_path / "few.cat")) < len(catalogue(tmp_path / "all.cat"))
 
 
+def test_extract__compat_is_an_empty_file_of_keys(verb, field, tmp_path):
+    (tmp_path / "empty.sex").write_text("")
+    program = verb("extract")
+    program("extract", field, "--compat", "sextractor", "-o", tmp_path / "a.cat", code=0)
+    program("extract", field, "-c", tmp_path / "empty.sex", "-o", tmp_path / "b.cat", code=0)
+    program("extract", field, "-o", tmp_path / "own.cat", code=0)
+    read = lambda name: (tmp_path / name).read_bytes()
+    assert read("a.cat") == read("b.cat") != read("own.cat")
+    program.fails(2, "extract", field, "--compat", "daophot", "-o", tmp_path / "c.cat", says="daophot.*not known")
+
+
 @pytest.mark.parametrize("kind", ["ASCII", "ASCII_HEAD"])
 def test_extract__text_catalogues_say_the_same(verb, field, tmp_path, kind):
     program = verb("extract")
