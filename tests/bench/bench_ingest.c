@@ -2,9 +2,9 @@
  *
  *     bench_ingest [WRITERS [OBJECTS [EPOCHS [ROWS_PER_CCD [NIGHTS [SEED]]]]]]      4 50000 20 2500 20 1
  *
- * OBJECTS constant stars over 100 square degrees around (180, 0), seen EPOCHS times with 0.1 arcsec of scatter; each epoch is
- * one exposure of OBJECTS / ROWS_PER_CCD CCDs. The rows are made before the clock starts; then each writer, a process with
- * a connection of its own, stores its share: token, COPY, exposure, CCD, commit. Database: DATABASE_URL or the private one. */
+ * OBJECTS constant stars over 100 square degrees around (180, 0), more than 50,000 over as many more, seen EPOCHS times with 0.1 arcsec of scatter; each epoch is
+ * one exposure of OBJECTS / ROWS_PER_CCD CCDs. Up to 5 million rows are made before the clock starts, more of them as they
+ * are stored; each writer, a process with a connection of its own, stores its share: token, COPY, exposure, CCD, commit. Database: DATABASE_URL or the private one. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,6 +16,8 @@
 #include "catalog/associate.h"
 #include "catalog/ingest.h"
 #include "common/log.h"
+
+#define ROWS_BEFORE 5000000
 
 struct plan {
     int writers, objects, epochs, per_ccd, nights, seed;
@@ -40,8 +42,9 @@ static void make_row(const struct plan *p, int object, int epoch, int seq, struc
     double jitter = 0.1 / 3600, u = uniform((uint64_t)p->seed, (uint64_t)object, 0, 1);
     *r = (struct catrow){.seq = seq};
     /* objects of one CCD are neighbours: a strip in right ascension */
-    r->ra = 175 + 10 * ((double)object + u) / p->objects + jitter * (uniform((uint64_t)p->seed, (uint64_t)object, (uint64_t)epoch, 2) - 0.5);
-    r->dec = -5 + 10 * uniform((uint64_t)p->seed, (uint64_t)object, 0, 3) + jitter * (uniform((uint64_t)p->seed, (uint64_t)object, (uint64_t)epoch, 4) - 0.5);
+    double area = p->objects > 50000 ? p->objects / 500.0 : 100, width = area > 100 ? fmin(area / 10, 340) : 10, height = area / width;
+    r->ra = 180 + width * (((double)object + u) / p->objects - 0.5) + jitter * (uniform((uint64_t)p->seed, (uint64_t)object, (uint64_t)epoch, 2) - 0.5);
+    r->dec = height * (-0.5 + uniform((uint64_t)p->seed, (uint64_t)object, 0, 3)) + jitter * (uniform((uint64_t)p->seed, (uint64_t)object, (uint64_t)epoch, 4) - 0.5);
     r->x = 1 + 4095 * u;
     r->y = 1 + 4095 * uniform((uint64_t)p->seed, (uint64_t)object, 0, 5);
     float flux = (float)pow(10, 2 + 3 * uniform((uint64_t)p->seed, (uint64_t)object, 0, 6));
@@ -105,12 +108,18 @@ static int writer(const struct plan *p, const char *url, int k, int ready, int g
     struct ingest_result r;
     char byte = 0;
     if (!list || db_open(url, "bench_ingest", &db, &err)) return fail(&err);
-    for (int i = k; i < total; i += p->writers) make_ccd(p, i / ccds, i % ccds, &list[n++]);
+    bool before = (int64_t)p->objects * p->epochs <= ROWS_BEFORE;
+    for (int i = k; i < total; i += p->writers, n++)
+        if (before) make_ccd(p, i / ccds, i % ccds, &list[n]);
     ingester_init(&g, db, NULL);
     if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) < 0) return EXIT_BUG;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        int ccd = k + i * p->writers;
+        if (!before) make_ccd(p, ccd / ccds, ccd % ccds, &list[i]);
         if (ingest_ccd(&g, &list[i], NULL, true, &r, &err)) return fail(&err);
-    for (int i = 0; i < n; i++) catfile_release(&list[i]);
+        if (!before) catfile_release(&list[i]);
+    }
+    for (int i = 0; i < n && before; i++) catfile_release(&list[i]);
     free(list);
     ingester_release(&g);
     db_close(db);
