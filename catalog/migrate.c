@@ -91,12 +91,33 @@ static enum err apply(struct db *db, const struct migration *m, bool *ret_applie
     return e;
 }
 
+/* What the rights were given for: the migrations applied and the roles there, kept as the function's comment. Every start of a
+ * private server comes by here, dozens at once after a crash: giving them anew each time made all of them wait in line. */
+#define GRANTED_FOR "(SELECT format('granted: %s migrations, newest %s', count(*), max(number)) FROM schema_migration)"
+#define ROLES_THERE "(SELECT count(*) = 4 FROM pg_roles WHERE rolname IN ('nightshift_query', 'nightshift_serve', 'nightshift_ingest', 'nightshift_jobs'))"
+
+static enum err is_granted(struct db *db, bool *ret, struct error *err)
+{
+    struct db_result *r = NULL;
+    enum err e = db_query(db, "SELECT FROM pg_proc p WHERE p.oid = to_regprocedure('roles_grant()') AND " ROLES_THERE
+                              " AND obj_description(p.oid, 'pg_proc') = " GRANTED_FOR, 0, NULL, &r, err);
+    if (!e) *ret = db_nrow(r) == 1;
+    db_result_free(r);
+    return e;
+}
+
 /* One at a time: GRANT on one table by two sessions at once is an error of PostgreSQL. */
 static enum err grant(struct db *db, struct error *err)
 {
-    enum err e = db_begin(db, err);
+    bool granted = false;
+    enum err e = is_granted(db, &granted, err);
+    if (e || granted) return e;
+    e = db_begin(db, err);
     if (!e) e = db_exec(db, "SELECT pg_advisory_xact_lock(hashtext('nightshift.migrate'))", err);
-    if (!e) e = db_exec(db, "SELECT roles_grant()", err);
+    if (!e) e = is_granted(db, &granted, err);
+    if (!e && !granted)
+        e = db_exec(db, "SELECT roles_grant();"
+                        "DO $$ BEGIN IF " ROLES_THERE " THEN EXECUTE format('COMMENT ON FUNCTION roles_grant() IS %L', " GRANTED_FOR "); END IF; END $$", err);
     if (!e) e = db_commit(db, err);
     if (e) db_rollback(db);
     return e;

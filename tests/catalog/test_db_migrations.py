@@ -112,3 +112,15 @@ def test_a_claim_waits_for_a_writer_that_passed_the_fence(database):
 def test_sphere_distance(database, a, b, want):
     got = float(database.one(f"SELECT sphere_distance({a[0]}, {a[1]}, {b[0]}, {b[1]})"))
     assert abs(got - want) < 1e-12 # degrees: rounding of the trigonometric functions
+
+
+def test_rights_are_given_once_and_again_when_a_role_comes(database):
+    """Starts of a private server do not wait in line for the same GRANTs; what was taken away by hand stays so until something changes."""
+    def acl():
+        return database.one("SELECT xmin FROM pg_class WHERE relname = 'published_detection'")
+    before = acl()
+    database("db", "migrate", code=0)
+    assert acl() == before
+    database.sql("COMMENT ON FUNCTION roles_grant() IS 'granted: 1 migrations, newest 1'; REVOKE SELECT ON published_detection FROM nightshift_query")
+    database("db", "migrate", code=0)
+    assert database.one("SELECT has_table_privilege('nightshift_query', 'published_detection', 'SELECT')") == "t"
